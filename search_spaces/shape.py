@@ -1,0 +1,50 @@
+"""The dimensions of a supernet that a search space chooses from."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernetShape:
+    """How many units each layer of a transformer has.
+
+    Counts use Hugging Face's meaning: ``num_heads`` is ``num_attention_heads``, ``num_kv_groups`` is
+    ``num_key_value_heads``, ``num_neurons`` is ``intermediate_size``.
+
+    Attributes:
+        num_layers: Transformer blocks.
+        num_heads: Query heads in each layer.
+        num_kv_groups: KV heads in each layer; each serves ``heads_per_group`` query heads.
+        num_neurons: Intermediate units of each layer's MLP.
+        head_dim: Width of one head.
+        hidden_size: Width of the residual stream.
+        required_attention: Layers whose attention must stay, because the runtime reads the length of the KV
+            cache from them: the first layer, and the first of each attention type (sliding, full).
+    """
+
+    num_layers: int
+    num_heads: int
+    num_kv_groups: int
+    num_neurons: int
+    head_dim: int
+    hidden_size: int
+    required_attention: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for name in ("num_layers", "num_heads", "num_kv_groups", "num_neurons", "head_dim", "hidden_size"):
+            if (count := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}.")
+        if self.num_heads % self.num_kv_groups:
+            raise ValueError(
+                f"num_heads must be a multiple of num_kv_groups={self.num_kv_groups}, got {self.num_heads}; "
+                f"choose {self.num_heads - self.num_heads % self.num_kv_groups}."
+            )
+        if 0 not in self.required_attention or max(self.required_attention) >= self.num_layers:
+            raise ValueError(
+                f"required_attention must hold layer 0 and only layers below {self.num_layers}, "
+                f"got {self.required_attention}."
+            )
+
+    @property
+    def heads_per_group(self) -> int:
+        """Query heads that share one KV head."""
+        return self.num_heads // self.num_kv_groups
