@@ -1,0 +1,1 @@
+"""Neural architecture search for sub-networks of pre-trained transformers."""

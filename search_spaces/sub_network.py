@@ -80,8 +80,8 @@ class SubNetwork:
     @cached_property
     def kv_groups_LK(self) -> BoolMask:
         """``(num_layers, num_kv_groups)`` bool: groups of which some query head is kept."""
-        groups: BoolMask = self.heads_LH.reshape(self.shape.num_layers, self.shape.num_kv_groups, -1).any(axis=2)
-        return groups
+        heads_LKG = self.heads_LH.reshape(self.shape.num_layers, self.shape.num_kv_groups, -1)
+        return np.asarray(heads_LKG.any(axis=2), dtype=np.bool_)
 
     @cached_property
     def num_heads(self) -> tuple[int, ...]:

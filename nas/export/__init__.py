@@ -1,0 +1,1 @@
+"""Files that other runtimes load, each proven by reloading it."""

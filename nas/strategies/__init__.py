@@ -1,0 +1,1 @@
+"""Which sub-network next: one algorithm a file."""

@@ -1,0 +1,1 @@
+"""The full trained model and the activation of its sub-networks."""
