@@ -48,9 +48,7 @@ class SubNetwork:
         for name, units in (("heads_LH", shape.num_heads), ("neurons_LN", shape.num_neurons)):
             mask = np.array(getattr(self, name), dtype=np.bool_)  # a private copy, so that nobody else can write to it
             if mask.shape != (shape.num_layers, units):
-                raise InvalidSubNetworkError(
-                    f"{name} must have shape {(shape.num_layers, units)}, got {mask.shape}."
-                )
+                raise InvalidSubNetworkError(f"{name} must have shape {(shape.num_layers, units)}, got {mask.shape}.")
             mask.setflags(write=False)
             object.__setattr__(self, name, mask)
         for layer in shape.required_attention:
