@@ -1,0 +1,54 @@
+"""From an activated module tree to a standalone model."""
+
+import copy
+
+from torch import nn
+from transformers import PreTrainedConfig
+
+from nas.supernet.stand_ins import ConcatenatedProjection
+from search_spaces.sub_network import SubNetwork
+
+_NEURON_NAMES = ("intermediate_size", "ffn_dim", "hidden_dim", "n_inner")
+
+
+def unwrap_stand_ins(model: nn.Module, like: nn.Module) -> None:
+    """Replaces each concatenated projection of ``model`` by one fused matrix.
+
+    Args:
+        model: A copy of an activated supernet; changed in place.
+        like: The supernet at rest, whose modules say of which kind each one is. (Layers of ``model`` may be fewer;
+            they are all of one kind.)
+    """
+    kinds = {_within_layer(path): module for path, module in like.named_modules()}
+    for path, module in list(model.named_modules()):
+        if isinstance(module, ConcatenatedProjection):
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, module.fuse(kinds[_within_layer(path)]))
+
+
+def standalone_config(config: PreTrainedConfig, sub_network: SubNetwork) -> PreTrainedConfig:
+    """The config of an extracted model.
+
+    The number of layers is right already. Widths are set where all layers share them; layers of different widths
+    have no place in a native config, so they keep the supernet's numbers there.
+    """
+    config = copy.copy(config)
+    if not sub_network.is_uniform:
+        return config
+    first = sub_network.kept_layers[0]
+    head_dim = sub_network.shape.head_dim
+    widths = {
+        "num_attention_heads": sub_network.num_heads[first],
+        "num_key_value_heads": sub_network.num_kv_groups[first],
+        "head_dim": head_dim,
+        **dict.fromkeys(_NEURON_NAMES, sub_network.num_neurons[first]),
+    }
+    for name, width in widths.items():
+        if name in vars(config) or name in config.attribute_map:
+            setattr(config, name, width)
+    return config
+
+
+def _within_layer(path: str) -> str:
+    """The path without the layer's number."""
+    return ".".join(part for part in path.split(".") if not part.isdecimal())

@@ -1,0 +1,149 @@
+"""Where the units of a layer lie: how a unit's rows and columns are viewed, reordered and sliced.
+
+Legend: O output features, I input features, D head_dim.
+
+A stored weight is ``(O, I)`` in ``nn.Linear`` and ``(I, O)`` in transformers' ``Conv1D``. Either side that is made of
+units is a run of blocks (one for a plain projection, several for a fused one), and a block is a run of units of equal
+width.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from nas.supernet.changes import Changes
+from nas.supernet.families import Projection, Sublayer, Unit
+from nas.supernet.stand_ins import ConcatenatedProjection
+from search_spaces.shape import SupernetShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A stretch of features that belongs to units of one kind."""
+
+    unit: Unit
+    start: int
+    num_units: int
+    width: int
+
+    def features(self, units: NDArray[np.int64]) -> Tensor:
+        """Feature numbers of the given units, in their order."""
+        offsets = self.start + units[:, None] * self.width + np.arange(self.width)[None, :]
+        return torch.from_numpy(offsets.ravel())
+
+
+def output_blocks(projection: Projection, shape: SupernetShape) -> list[Block]:
+    """The blocks of a projection's output features; empty when it writes into the residual stream."""
+    blocks, start = [], 0
+    for unit in projection.outputs:
+        width = 1 if unit is Unit.NEURON else shape.head_dim * projection.rows_per_head
+        block = Block(unit=unit, start=start, num_units=_count(unit, shape), width=width)
+        blocks.append(block)
+        start += block.num_units * width
+    return blocks
+
+
+def input_block(projection: Projection, shape: SupernetShape) -> Block | None:
+    """The block of a projection's input features; None when it reads the residual stream."""
+    if projection.input is None:
+        return None
+    width = 1 if projection.input is Unit.NEURON else shape.head_dim
+    return Block(unit=projection.input, start=0, num_units=_count(projection.input, shape), width=width)
+
+
+def reorder_units(
+    layer: nn.Module,
+    sublayer: Sublayer,
+    shape: SupernetShape,
+    orders: Mapping[Unit, NDArray[np.int64]],
+    changes: Changes,
+) -> None:
+    """Permutes the units of one sublayer in place: the unit at ``order[i]`` moves to position i.
+
+    Args:
+        layer: The layer.
+        sublayer: Which of its sublayers.
+        shape: The supernet's.
+        orders: For each kind of unit a permutation of the present positions.
+        changes: Records how to put them back.
+    """
+    for projection in sublayer.projections:
+        module = layer.get_submodule(projection.path)
+        for block in output_blocks(projection, shape):
+            for tensor, dim in _output_tensors(module):
+                _reorder(tensor, dim, block, orders[block.unit], changes)
+        if (block_in := input_block(projection, shape)) is not None:
+            _reorder(module.get_parameter("weight"), _input_dim(module), block_in, orders[block_in.unit], changes)
+
+
+def keep_first_units(
+    layer: nn.Module, sublayer: Sublayer, shape: SupernetShape, counts: Mapping[Unit, int], changes: Changes
+) -> None:
+    """Lets one sublayer see only its first units, through views of its weights.
+
+    Args:
+        layer: The layer.
+        sublayer: Which of its sublayers.
+        shape: The supernet's.
+        counts: How many units of each kind stay.
+        changes: Records how to put the weights back.
+    """
+    for projection in sublayer.projections:
+        module = layer.get_submodule(projection.path)
+        blocks = output_blocks(projection, shape)
+        if len(blocks) > 1:
+            if any(counts[block.unit] < block.num_units for block in blocks):
+                changes.set_module(layer, projection.path, _concatenated(module, blocks, counts))
+        elif blocks:
+            num_features = counts[blocks[0].unit] * blocks[0].width
+            for (tensor, dim), name in zip(_output_tensors(module), ("weight", "bias"), strict=False):
+                changes.set_parameter(module, name, tensor.narrow(dim, 0, num_features))
+            _set_features(module, changes, outputs=num_features)
+        if (block_in := input_block(projection, shape)) is not None:
+            num_features = counts[block_in.unit] * block_in.width
+            weight = module.get_parameter("weight")
+            changes.set_parameter(module, "weight", weight.narrow(_input_dim(module), 0, num_features))
+            _set_features(module, changes, inputs=num_features)
+
+
+def _count(unit: Unit, shape: SupernetShape) -> int:
+    return {Unit.QUERY_HEAD: shape.num_heads, Unit.KV_HEAD: shape.num_kv_groups, Unit.NEURON: shape.num_neurons}[unit]
+
+
+def _input_dim(module: nn.Module) -> int:
+    return 0 if isinstance(module, Conv1D) else 1
+
+
+def _output_tensors(module: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
+    """Weight and, where there is one, bias, each with the dimension of its output features."""
+    yield module.get_parameter("weight"), 1 - _input_dim(module)
+    bias = module._parameters.get("bias")
+    if bias is not None:
+        yield bias, 0
+
+
+def _reorder(tensor: Tensor, dim: int, block: Block, order: NDArray[np.int64], changes: Changes) -> None:
+    moved = np.flatnonzero(order != np.arange(len(order)))
+    changes.reorder(tensor, dim, block.features(moved), block.features(order[moved]))
+
+
+def _concatenated(module: nn.Module, blocks: list[Block], counts: Mapping[Unit, int]) -> ConcatenatedProjection:
+    stretches = [(block.start, counts[block.unit] * block.width) for block in blocks]
+    views = [[tensor.narrow(dim, *stretch) for stretch in stretches] for tensor, dim in _output_tensors(module)]
+    weights = [weight.t() for weight in views[0]] if isinstance(module, Conv1D) else views[0]
+    return ConcatenatedProjection(weights, views[1] if len(views) > 1 else [])
+
+
+def _set_features(
+    module: nn.Module, changes: Changes, *, outputs: int | None = None, inputs: int | None = None
+) -> None:
+    """Keeps the module's own record of its widths true: ``Conv1D`` computes with it, ``repr`` shows it."""
+    names = ("nf", "nx") if isinstance(module, Conv1D) else ("out_features", "in_features")
+    for name, count in zip(names, (outputs, inputs), strict=True):
+        if count is not None:
+            changes.set_attribute(module, name, count)

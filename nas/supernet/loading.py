@@ -1,0 +1,101 @@
+"""Loading a transformers model and its tokenizer from the hub or a folder, onto the right device or devices."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from nas.bundled import BUNDLED_MODEL
+from nas.supernet.families import family_of
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class ModelLoadingError(ValueError):
+    """A model cannot be had or does not fit; the message says why and what to do."""
+
+
+def load_pretrained(
+    id_or_folder: str | Path, *, dtype: str, revision: str | None, device: str, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+    """Loads a model in eval mode. The arguments are those of ``Supernet.load``."""
+    if dtype not in DTYPES:
+        raise ModelLoadingError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}; choose one of these.")
+    source = str(BUNDLED_MODEL) if str(id_or_folder) == "bundled" else str(id_or_folder)
+    options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        model_class = _model_class(config)
+        model = model_class.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            device_map=_device_map(config, model_class, dtype, device),
+            **options,
+        )
+    except (OSError, ImportError) as error:
+        raise ModelLoadingError(
+            f"A model must be 'bundled', a folder or an id on the Hugging Face hub; {id_or_folder!s} could not be "
+            f"loaded ({_first_line(error)}); check the name, the revision and the network."
+        ) from error
+    return model.eval(), _tokenizer(source, options)
+
+
+def pick_device(device: str) -> torch.device:
+    """The device that ``device`` names; ``auto`` is the first GPU, or the CPU.
+
+    Raises:
+        ModelLoadingError: The device is not here.
+    """
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise ModelLoadingError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}; choose one.") from error
+    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
+        raise ModelLoadingError(
+            f"device must exist on this machine, which has {torch.cuda.device_count()} CUDA devices; got {device!r}; "
+            "choose auto or cpu."
+        )
+    return picked
+
+
+def _model_class(config: Any) -> Any:
+    """The class that the checkpoint names; for a decoder without one, the causal language model."""
+    family = family_of(config.model_type)
+    named = (config.architectures or [None])[0]
+    model_class = getattr(transformers, named or "", None)
+    if model_class is not None:
+        return model_class
+    return AutoModelForCausalLM if family.is_decoder else transformers.AutoModel
+
+
+def _device_map(config: Any, model_class: Any, dtype: str, device: str) -> Any:
+    """One device where the model fits, else a spread over all GPUs by accelerate."""
+    picked = pick_device(device)
+    if device != "auto" or picked.type == "cpu" or torch.cuda.device_count() < 2:
+        return {"": picked}
+    with torch.device("meta"):
+        skeleton = model_class.from_config(config) if model_class is AutoModelForCausalLM else model_class(config)
+    bytes_each = torch.finfo(getattr(torch, dtype) if dtype != "auto" else config.dtype or torch.float32).bits // 8
+    needed_bytes = 1.3 * bytes_each * sum(parameter.numel() for parameter in skeleton.parameters())
+    free_bytes, _ = torch.cuda.mem_get_info(picked)
+    return "balanced" if needed_bytes > free_bytes else {"": picked}
+
+
+def _tokenizer(source: str, options: dict[str, Any]) -> PreTrainedTokenizerBase | None:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError):
+        return None  # A model without a tokenizer can still be measured; evaluators that need one say so.
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,166 @@
+"""The full trained model, from which every sub-network is a view.
+
+Weight sharing as in arXiv:1908.09791 (Once-for-all), on an ordinary pre-trained checkpoint: the candidates of a search
+are never copied, saved or loaded.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from nas.supernet.activation import Order, UnitOrder, activate
+from nas.supernet.changes import Changes
+from nas.supernet.extraction import standalone_config, unwrap_stand_ins
+from nas.supernet.families import Family, Unit, family_of
+from nas.supernet.layout import reorder_units
+from nas.supernet.loading import load_pretrained
+from nas.supernet.shape import shape_of
+from search_spaces.base import UnitRanking
+from search_spaces.shape import SupernetShape
+from search_spaces.sub_network import SubNetwork
+
+
+class Supernet:
+    """A transformers model whose sub-networks can be activated, one at a time.
+
+    Attributes:
+        model: The model, in eval mode, its weights frozen. While a sub-network is active it computes that one.
+        tokenizer: Its tokenizer; None when the model came without.
+        family: The adapter of its architecture.
+        shape: How many units it has.
+        ranking: The order its units lie in; that of the original model until ``order_by`` is called.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+        """Takes over ``model``.
+
+        Raises:
+            UnsupportedArchitectureError: No adapter knows it.
+        """
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.family: Family = family_of(model.config.model_type)
+        self.shape: SupernetShape = shape_of(model.config)
+        self.ranking = UnitRanking.as_numbered(self.shape)
+        self._order = UnitOrder.by(self.ranking)
+        self._active: SubNetwork | None = None
+        self._changes = Changes()
+
+    @classmethod
+    def load(
+        cls,
+        id_or_folder: str | Path,
+        *,
+        dtype: str = "auto",
+        revision: str | None = None,
+        device: str = "auto",
+        trust_remote_code: bool = False,
+    ) -> Self:
+        """Loads a model from the Hugging Face hub or a local folder.
+
+        Args:
+            id_or_folder: ``bundled``, a hub id, or a folder in the hub's format.
+            dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the checkpoint's own.
+            revision: Branch, tag or commit on the hub.
+            device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: the GPU if there is one; several GPUs when the model
+                exceeds one.
+            trust_remote_code: Whether to run modelling code that comes with the checkpoint.
+
+        Raises:
+            UnsupportedArchitectureError: No adapter knows the architecture.
+            ModelLoadingError: There is no such model, or it cannot be loaded here.
+        """
+        model, tokenizer = load_pretrained(
+            id_or_folder, dtype=dtype, revision=revision, device=device, trust_remote_code=trust_remote_code
+        )
+        return cls(model, tokenizer)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The layers in the tree: all of them unless a sub-network is active."""
+        return list(self.model.base_model.get_submodule(self.family.layers).children())
+
+    @property
+    def active(self) -> SubNetwork:
+        """What the model computes now."""
+        return self._active or SubNetwork.full(self.shape)
+
+    def order_by(self, ranking: UnitRanking) -> None:
+        """Permutes the weights once, so that the best units of every layer come first.
+
+        The function computed stays the same, up to the order of floating-point sums. From then on any sub-network
+        that keeps the best units of each layer is activated through views alone.
+
+        Args:
+            ranking: Units by their original numbers.
+        """
+        if self._active is not None:
+            raise RuntimeError("The weights cannot be reordered while a sub-network is active; leave it first.")
+        order, forget = UnitOrder.by(ranking), Changes()
+        for index, layer in enumerate(self.layers):
+            before = self._order
+            positions = {
+                Unit.QUERY_HEAD: _positions_of(order.heads_LH[index], before.heads_LH[index]),
+                Unit.KV_HEAD: _positions_of(order.kv_groups_LK[index], before.kv_groups_LK[index]),
+                Unit.NEURON: _positions_of(order.neurons_LN[index], before.neurons_LN[index]),
+            }
+            for sublayer in (self.family.attention, self.family.mlp):
+                reorder_units(layer, sublayer, self.shape, positions, forget)
+        self.ranking, self._order = ranking, order
+
+    @contextmanager
+    def activate(self, sub_network: SubNetwork) -> Iterator[PreTrainedModel]:
+        """Lets the model compute ``sub_network`` until the block is left, then restores it exactly.
+
+        Sub-networks that keep the best units of each layer cost no copy: the weights become views. Any other mask
+        moves the units of the layers concerned first, and back afterwards; the copies are those of the units that
+        move, one matrix at a time. Blocks may be nested: the inner one holds until it is left.
+
+        Args:
+            sub_network: Of this supernet's shape.
+
+        Raises:
+            ValueError: It belongs to another supernet.
+        """
+        if sub_network.shape != self.shape:
+            raise ValueError(
+                f"A sub-network must be cut from this supernet ({self.shape}), got one of {sub_network.shape}; "
+                "draw it from a search space over this supernet's shape."
+            )
+        outer = self._active
+        self._switch_to(None if sub_network.is_full else sub_network)
+        try:
+            yield self.model
+        finally:
+            self._switch_to(outer)
+
+    def extract(self, sub_network: SubNetwork) -> PreTrainedModel:
+        """A standalone copy of a sub-network, holding its weights alone.
+
+        Its class is the supernet's. Where all layers have the same widths its config says so, and it can be saved
+        and loaded as any other; otherwise ``nas.export`` writes the files that load.
+        """
+        with self.activate(sub_network):
+            model: PreTrainedModel = copy.deepcopy(self.model)
+        unwrap_stand_ins(model, self.model)
+        model.config = standalone_config(model.config, sub_network)
+        return model
+
+    def _switch_to(self, sub_network: SubNetwork | None) -> None:
+        self._changes.undo()
+        self._active = sub_network
+        if sub_network is not None:
+            activate(self.model, self.family, self._order, sub_network, self._changes)
+
+
+def _positions_of(units: Order, order: Order) -> Order:
+    """For each unit, its position in ``order``."""
+    positions = np.empty_like(order)
+    positions[order] = np.arange(len(order))
+    return positions[units]
