@@ -21,6 +21,10 @@ Candidate = tuple[int, ...]
 """One index per choice, into that choice's ``sizes``; index 0 is the smallest."""
 
 
+class SearchSpaceError(ValueError):
+    """A search space that cannot be built as asked; the message says why and what to choose."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """One thing to decide.

@@ -38,7 +38,7 @@ class SupernetShape:
                 f"num_heads must be a multiple of num_kv_groups={self.num_kv_groups}, got {self.num_heads}; "
                 f"choose {self.num_heads - self.num_heads % self.num_kv_groups}."
             )
-        if 0 not in self.required_attention or max(self.required_attention) >= self.num_layers:
+        if 0 not in self.required_attention or not set(self.required_attention) <= set(range(self.num_layers)):
             raise ValueError(
                 f"required_attention must hold layer 0 and only layers below {self.num_layers}, "
                 f"got {self.required_attention}."

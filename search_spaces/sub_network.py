@@ -159,7 +159,7 @@ class SubNetwork:
             InvalidSubNetworkError: A description of another supernet, or one that was damaged.
         """
         try:
-            layers = description["layers"]
+            key, layers = description["key"], description["layers"]
             heads_LH = np.zeros((len(layers), shape.num_heads), dtype=np.bool_)
             neurons_LN = np.zeros((len(layers), shape.num_neurons), dtype=np.bool_)
             for layer, kept in enumerate(layers):
@@ -170,4 +170,10 @@ class SubNetwork:
             raise InvalidSubNetworkError(
                 f"A sub-network's description must fit its supernet ({shape}); this one does not: {error}."
             ) from error
-        return cls(shape=shape, heads_LH=heads_LH, neurons_LN=neurons_LN)
+        sub_network = cls(shape=shape, heads_LH=heads_LH, neurons_LN=neurons_LN)
+        if sub_network.key != key:  # a mask cut short or a negative head number would pass unnoticed otherwise
+            raise InvalidSubNetworkError(
+                f"A sub-network's description must match its key {key}, but it describes {sub_network.key}; "
+                "take the description from where it was first written."
+            )
+        return sub_network

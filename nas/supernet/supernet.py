@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -80,6 +81,12 @@ class Supernet:
             id_or_folder, dtype=dtype, revision=revision, device=device, trust_remote_code=trust_remote_code
         )
         return cls(model, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the device of the embeddings."""
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
 
     @property
     def layers(self) -> list[nn.Module]:

@@ -1,0 +1,49 @@
+"""Calibration text: what importance scores look at."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from nas.supernet.importance.base import ImportanceError
+
+
+def calibration_batches(
+    tokenizer: PreTrainedTokenizerBase | None,
+    text: Path,
+    *,
+    sequence_tokens: int = 128,
+    batch_size: int = 8,
+    max_sequences: int = 64,
+) -> list[Tensor]:
+    """Cuts a text file into batches of equally long sequences.
+
+    Args:
+        tokenizer: The supernet's.
+        text: A UTF-8 file.
+        sequence_tokens: Length of a sequence.
+        batch_size: Sequences in a batch; the last batch may have fewer.
+        max_sequences: Sequences taken from the beginning of the file.
+
+    Returns:
+        ``(batch_size, sequence_tokens)`` int64 each.
+
+    Raises:
+        ImportanceError: There is no tokenizer, no such file, or not one whole sequence in it.
+    """
+    if tokenizer is None:
+        raise ImportanceError("Calibration needs a tokenizer, and the model has none; save one into its folder.")
+    try:
+        content = text.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImportanceError(f"The calibration text must be a readable UTF-8 file, got {text} ({error}).") from error
+    ids = tokenizer(content, add_special_tokens=False, verbose=False)["input_ids"]
+    num_sequences = min(max_sequences, len(ids) // sequence_tokens)
+    if num_sequences == 0:
+        raise ImportanceError(
+            f"The calibration text must hold at least {sequence_tokens} tokens, got {len(ids)} in {text}; "
+            "give a longer text."
+        )
+    sequences_ST = torch.tensor(ids[: num_sequences * sequence_tokens]).view(num_sequences, sequence_tokens)
+    return list(sequences_ST.split(batch_size))

@@ -1,0 +1,69 @@
+"""Importance scores and the ranking they make.
+
+Legend: L layers, H query heads, K KV groups, G query heads a group, N neurons.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.base import UnitRanking
+from search_spaces.shape import SupernetShape
+
+Scores = NDArray[np.float64]
+
+
+class ImportanceError(ValueError):
+    """A method or its calibration text cannot be used on this model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UnitScores:
+    """What each unit is worth; higher = keep. Scores compare within one array only.
+
+    Attributes:
+        heads_LH: ``(num_layers, num_heads)``, by original number.
+        neurons_LN: ``(num_layers, num_neurons)``, by original number.
+        attention_L: ``(num_layers,)``: each attention sublayer as a whole.
+        mlp_L: ``(num_layers,)``: each MLP sublayer as a whole.
+
+    Raises:
+        ImportanceError: A score is NaN or infinite.
+    """
+
+    heads_LH: Scores
+    neurons_LN: Scores
+    attention_L: Scores
+    mlp_L: Scores
+
+    def __post_init__(self) -> None:
+        for name in ("heads_LH", "neurons_LN", "attention_L", "mlp_L"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ImportanceError(
+                    f"Importance scores must be finite, got NaN or infinity in {name}; "
+                    "load the model in float32 or check the calibration text."
+                )
+
+    def kv_groups_LK(self, shape: SupernetShape) -> Scores:
+        """``(num_layers, num_kv_groups)``: a group is worth the sum of its query heads."""
+        groups: Scores = self.heads_LH.reshape(shape.num_layers, shape.num_kv_groups, -1).sum(axis=2)
+        return groups
+
+
+def rank(scores: UnitScores, shape: SupernetShape) -> UnitRanking:
+    """Each layer's units from best to worst; ties keep their original order."""
+    heads_LKG = scores.heads_LH.reshape(shape.num_layers, shape.num_kv_groups, -1)
+    first_of_group_K1 = np.arange(shape.num_kv_groups)[:, None] * shape.heads_per_group
+    return UnitRanking(
+        kv_groups_LK=_descending(scores.kv_groups_LK(shape)),
+        heads_LKG=_descending(heads_LKG) + first_of_group_K1,
+        neurons_LN=_descending(scores.neurons_LN),
+        attention_L=scores.attention_L,
+        mlp_L=scores.mlp_L,
+    )
+
+
+def _descending(scores: Scores) -> NDArray[np.int64]:
+    order: NDArray[np.int64] = np.argsort(-scores, axis=-1, kind="stable")
+    return order
