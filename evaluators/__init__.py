@@ -1,1 +1,47 @@
 """What a sub-network is worth and what it costs. Gets a model, knows no search."""
+
+import difflib
+import inspect
+import pkgutil
+from typing import Any
+
+from evaluators.base import EvaluationError, Evaluator
+
+# Named, not imported: lm_eval and datasets take seconds to import, and a search needs few of these.
+EVALUATORS = {
+    "lm_eval": "evaluators.lm_eval_tasks:LmEvalTasks",
+    "perplexity": "evaluators.perplexity:Perplexity",
+    "accuracy": "evaluators.classification:Accuracy",
+    "latency": "evaluators.latency:Latency",
+    "memory": "evaluators.memory:Memory",
+    "parameters": "evaluators.parameters:Parameters",
+    "flops": "evaluators.flops:Flops",
+}
+
+
+def make_evaluator(name: str, /, **options: Any) -> Evaluator:
+    """Builds an evaluator by the name and with the options that a config gives it.
+
+    Raises:
+        EvaluationError: An unknown name or option, a missing option, or a value out of its range.
+    """
+    if name not in EVALUATORS:
+        raise EvaluationError(f"There is no evaluator {name!r}; {_suggest(name, list(EVALUATORS))}")
+    evaluator_class = pkgutil.resolve_name(EVALUATORS[name])
+    known = list(inspect.signature(evaluator_class).parameters)
+    for option in options:
+        if option not in known:
+            raise EvaluationError(f"The evaluator {name!r} has no option {option!r}; {_suggest(option, known)}")
+    try:
+        evaluator: Evaluator = evaluator_class(**options)
+    except TypeError as error:
+        raise EvaluationError(f"The options of the evaluator {name!r} do not fit: {error}.") from error
+    return evaluator
+
+
+def _suggest(unknown: str, known: list[str]) -> str:
+    """The nearest known word, or all of them."""
+    nearest = difflib.get_close_matches(unknown, known, n=1)
+    if nearest:
+        return f"did you mean {nearest[0]!r}?"
+    return f"choose one of {', '.join(known)}." if known else "it takes none."

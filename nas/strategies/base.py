@@ -2,15 +2,21 @@
 
 A strategy holds no random state of its own between calls: ``ask`` is a function of the seed and of what was told,
 so that a search killed at any moment goes on as if nothing had happened, by telling the stored trials again.
+
+An algorithm is written as a ``Proposer``, a plain function without memory; ``nas.strategies.ask_tell`` makes a strategy
+of it and sees to what all have in common.
+
+Legend: T trials told, C choices, M objectives, K constraints.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from search_spaces.base import Candidate, SearchSpace, sample
+from search_spaces.base import Candidate, SearchSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +54,37 @@ class Strategy(Protocol):
         """Learns what a candidate came to, whoever proposed it (seeds are told too)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class History:
+    """The outcomes an algorithm can learn from, in the order they were told: finite numbers only, no failures.
+
+    Attributes:
+        candidates: Canonical, all different.
+        objectives_TM: ``(num_trials, num_objectives)`` float, minimised.
+        violations_TK: ``(num_trials, num_constraints)`` float, feasible when <= 0.
+    """
+
+    candidates: tuple[Candidate, ...]
+    objectives_TM: NDArray[np.float64]
+    violations_TK: NDArray[np.float64]
+
+    @property
+    def violation_T(self) -> NDArray[np.float64]:
+        """``(num_trials,)`` float: sum of what exceeds the budgets, 0 = feasible."""
+        return np.asarray(np.maximum(self.violations_TK, 0.0).sum(axis=1))
+
+
+class Proposer(Protocol):
+    """An algorithm: the candidates it would try next, the one it likes best first."""
+
+    def __call__(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Iterator[Candidate]:
+        """Yields canonical candidates, finitely many; the first that was never told is taken.
+
+        Called once there are some outcomes to learn from. Must depend on its arguments alone. A proposal costs
+        nothing until it is drawn.
+        """
+
+
 def generator(seed: int, number: int) -> np.random.Generator:
     """The random numbers of the ``number``-th question of a search: the same again on every run."""
     return np.random.default_rng(np.random.SeedSequence((seed, number)))
-
-
-def first_unseen(proposals: Iterable[Candidate], seen: set[Candidate]) -> Candidate | None:
-    """The first proposal that was never told; None when there is none."""
-    return next((candidate for candidate in proposals if candidate not in seen), None)
-
-
-def endless_samples(space: SearchSpace, rng: np.random.Generator, attempts: int = 1000) -> Iterator[Candidate]:
-    """Uniform samples; ends after ``attempts``, when a space must be taken as exhausted."""
-    for _ in range(attempts):
-        yield sample(space, rng)

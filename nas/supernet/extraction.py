@@ -8,7 +8,8 @@ from transformers import PreTrainedConfig
 from nas.supernet.stand_ins import ConcatenatedProjection
 from search_spaces.sub_network import SubNetwork
 
-_NEURON_NAMES = ("intermediate_size", "ffn_dim", "hidden_dim", "n_inner")
+NEURON_NAMES = ("intermediate_size", "ffn_dim", "hidden_dim", "n_inner")
+"""What configs call the width of the MLP."""
 
 
 def unwrap_stand_ins(model: nn.Module, like: nn.Module) -> None:
@@ -36,16 +37,16 @@ def standalone_config(config: PreTrainedConfig, sub_network: SubNetwork) -> PreT
     if not sub_network.is_uniform:
         return config
     first = sub_network.kept_layers[0]
-    head_dim = sub_network.shape.head_dim
     widths = {
         "num_attention_heads": sub_network.num_heads[first],
         "num_key_value_heads": sub_network.num_kv_groups[first],
-        "head_dim": head_dim,
-        **dict.fromkeys(_NEURON_NAMES, sub_network.num_neurons[first]),
+        **dict.fromkeys(NEURON_NAMES, sub_network.num_neurons[first]),
     }
     for name, width in widths.items():
         if name in vars(config) or name in config.attribute_map:
             setattr(config, name, width)
+    if sub_network.num_heads[first] < sub_network.shape.num_heads:  # many configs derive it from the number of heads
+        config.head_dim = sub_network.shape.head_dim
     return config
 
 

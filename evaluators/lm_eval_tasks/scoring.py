@@ -1,0 +1,198 @@
+"""Log-likelihoods of continuations: everything but the model's forward pass is done once and kept.
+
+Requests are tokenised by lm-eval's own code, requests with the same input share a row, rows are sorted by length and
+padded on the right. In a causal model nothing attends to what follows, so the padding needs no attention mask. For
+each token y of a continuation, ``log p(y) = logit_y − logsumexp(logits)`` in float32 whatever the model's type;
+lm-eval stays in the model's own, which in bfloat16 rounds each term to two or three digits.
+
+Legend: B rows, T tokens, V vocabulary, N scored tokens, R requests.
+"""
+
+import inspect
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from evaluators.base import EvaluationError
+
+TokenPair = tuple[list[int], list[int]]
+"""Tokens of the context (never empty) and of the continuation."""
+
+_PADDING_ID = 0  # any token will do
+# Float32 logits held at once besides the model's own: on a CPU what a cache holds (four times as fast as from memory),
+# elsewhere 256 MiB, so that few kernels are launched.
+_LOGITS_AT_ONCE_CPU = 2**18
+_LOGITS_AT_ONCE = 2**26
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows for one forward pass.
+
+    Attributes:
+        input_ids_BT: int64, padded on the right.
+        num_logits: Positions, counted from the right end of the rows, whose logits are needed.
+        positions_N: int64, where each scored token is predicted, in the flattened ``(B, num_logits)``.
+        targets_N: int64, the scored tokens; those of one request stand together.
+    """
+
+    input_ids_BT: Tensor
+    num_logits: int
+    positions_N: Tensor
+    targets_N: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All batches of an evaluation.
+
+    Attributes:
+        batches: In the order in which they are run, the longest rows first.
+        requests_R: The requests' numbers in the order in which their tokens come out of the batches.
+        lengths_R: How many tokens each of those has.
+    """
+
+    batches: tuple[Batch, ...]
+    requests_R: NDArray[np.int64]
+    lengths_R: NDArray[np.int64]
+
+
+class _PairEncoder(HFLM):  # type: ignore[misc]  # lm_eval ships no types
+    """lm-eval's model wrapper, stopped after the tokenisation, at the hook that it leaves for backends."""
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
+    ) -> list[TokenPair]:
+        return [(context, continuation) for _, context, continuation in requests]
+
+
+def encode(model: nn.Module, tokenizer: Any, instances: Sequence[Instance]) -> list[TokenPair]:
+    """Splits each request into the tokens of its context and of its continuation, exactly as lm-eval does."""
+    pairs: list[TokenPair] = _PairEncoder(pretrained=model, tokenizer=tokenizer).loglikelihood(
+        instances, disable_tqdm=True
+    )
+    return pairs
+
+
+def plan(pairs: Sequence[TokenPair], *, max_length: int, batch_tokens: int, device: torch.device) -> Plan:
+    """Batches the requests.
+
+    Args:
+        pairs: One a request.
+        max_length: Positions of the model; longer inputs lose tokens on the left.
+        batch_tokens: Most tokens in a batch, padding included; a longer row has a batch of its own.
+        device: Where the batches are kept.
+
+    Raises:
+        EvaluationError: A continuation that is empty or longer than the model's context.
+    """
+    requests_by_row: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for request, (context, continuation) in enumerate(pairs):
+        if not 1 <= len(continuation) <= max_length:
+            raise EvaluationError(
+                f"A continuation must have from 1 to {max_length} tokens, the model's context, got "
+                f"{len(continuation)}; leave that example out of the task, or use a model with a longer context."
+            )
+        requests_by_row[tuple((context + continuation)[-(max_length + 1) : -1])].append(request)
+    rows = sorted(requests_by_row.items(), key=lambda item: -len(item[0]))
+    batches = []
+    requests: list[int] = []
+    for chunk in _chunks(rows, batch_tokens):
+        in_chunk = [(row, request) for row, (_, numbers) in enumerate(chunk) for request in numbers]
+        inputs = [tokens for tokens, _ in chunk]
+        batches.append(_batch(inputs, [(row, pairs[request][1]) for row, request in in_chunk], device))
+        requests += [request for _, request in in_chunk]
+    return Plan(
+        batches=tuple(batches),
+        requests_R=np.array(requests, dtype=np.int64),
+        lengths_R=np.array([len(pairs[request][1]) for request in requests], dtype=np.int64),
+    )
+
+
+Row = tuple[tuple[int, ...], list[int]]
+"""Input tokens, and the numbers of the requests that they serve."""
+
+
+def _chunks(rows: Sequence[Row], batch_tokens: int) -> Iterator[Sequence[Row]]:
+    """Consecutive rows, as many as fit; the first of a chunk is its longest."""
+    start = 0
+    while start < len(rows):
+        stop = start + max(1, batch_tokens // len(rows[start][0]))
+        yield rows[start:stop]
+        start = stop
+
+
+def _batch(
+    inputs: Sequence[tuple[int, ...]], continuations: Iterable[tuple[int, list[int]]], device: torch.device
+) -> Batch:
+    """Pads the inputs and notes where the tokens of each continuation, a row number and its tokens, are predicted."""
+    width = len(inputs[0])
+    padded = [[*tokens, *[_PADDING_ID] * (width - len(tokens))] for tokens in inputs]
+    scored = [
+        (row, len(inputs[row]) - len(tokens) + offset, token)
+        for row, tokens in continuations
+        for offset, token in enumerate(tokens)
+    ]
+    first = min(column for _, column, _ in scored)
+    positions = [row * (width - first) + column - first for row, column, _ in scored]
+    return Batch(
+        input_ids_BT=torch.tensor(padded, device=device),
+        num_logits=width - first,
+        positions_N=torch.tensor(positions, device=device),
+        targets_N=torch.tensor([token for _, _, token in scored], device=device),
+    )
+
+
+@torch.no_grad()
+def log_likelihoods(model: nn.Module, plan: Plan) -> list[tuple[float, bool]]:
+    """For each request its log-likelihood in nats and whether greedy decoding would have produced it.
+
+    Raises:
+        EvaluationError: A log-likelihood is NaN or infinite.
+    """
+    keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+    results = []
+    for batch in plan.batches:
+        options = {"logits_to_keep": batch.num_logits} if keeps_logits else {}
+        logits_BTV = model(input_ids=batch.input_ids_BT, use_cache=False, **options).logits
+        results.append(_score(logits_BTV[:, -batch.num_logits :], batch))
+    log_probs_N = torch.cat([log_probs for log_probs, _ in results]).double().cpu().numpy()
+    greedy_N = torch.cat([greedy for _, greedy in results]).cpu().numpy()
+    starts_R = np.concatenate(([0], np.cumsum(plan.lengths_R)[:-1]))
+    log_likelihood_R = np.add.reduceat(log_probs_N, starts_R)
+    if not (finite_R := np.isfinite(log_likelihood_R)).all():
+        raise EvaluationError(
+            f"Log-likelihoods must be finite, got NaN or infinity for {int((~finite_R).sum())} of {len(finite_R)} "
+            f"requests; check the model's weights, or evaluate it in a wider floating-point type."
+        )
+    in_order: list[tuple[float, bool]] = [(0.0, False)] * len(starts_R)
+    is_greedy_R = np.logical_and.reduceat(greedy_N, starts_R)
+    for request, *result in zip(plan.requests_R, log_likelihood_R.tolist(), is_greedy_R.tolist(), strict=True):
+        in_order[request] = (result[0], result[1])
+    return in_order
+
+
+def _score(logits_BTV: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Float32 log-probability of each scored token, and whether it is the likeliest one."""
+    vocabulary = logits_BTV.shape[-1]
+    logits_XV = logits_BTV.reshape(-1, vocabulary)
+    log_probs, greedy = [], []
+    step = max(1, (_LOGITS_AT_ONCE_CPU if logits_XV.is_cpu else _LOGITS_AT_ONCE) // vocabulary)
+    for positions_N, targets_N in zip(batch.positions_N.split(step), batch.targets_N.split(step), strict=True):
+        logits_NV = logits_XV.index_select(0, positions_N).float()
+        target_logits_N = logits_NV.gather(1, targets_N[:, None])[:, 0]
+        log_probs.append(target_logits_N - logits_NV.logsumexp(dim=1))
+        # Finding the place of the maximum is slow, so only where it can be the target; of equals the first counts.
+        largest_N = target_logits_N == logits_NV.amax(dim=1)
+        greedy_N = largest_N.clone()
+        greedy_N[largest_N] = logits_NV[largest_N].argmax(dim=1) == targets_N[largest_N]
+        greedy.append(greedy_N)
+    return torch.cat(log_probs), torch.cat(greedy)

@@ -1,0 +1,124 @@
+"""Turning a saved model whose layers have different widths into one that transformers can load.
+
+The widths go into ``config.json`` in transformers' own schema, ``per_layer_config``; a modelling file that reads them
+goes beside the weights: ``modeling_heterogeneous.py`` of this package, word for word, followed by the layout of the
+architecture and three classes. The model type is a new one. Under the original one, transformers would build the full
+model without a word whenever ``trust_remote_code`` is forgotten; so it refuses, and says what to do.
+"""
+
+import inspect
+import json
+from pathlib import Path
+from pprint import pformat
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
+
+from nas.export import modeling_heterogeneous
+from nas.export.modeling_heterogeneous import Layout, Projection, Sublayer
+from nas.supernet import families
+from nas.supernet.extraction import NEURON_NAMES
+from search_spaces.sub_network import SubNetwork
+
+_MODULE = "modeling_heterogeneous"
+
+
+def add_modeling_file(
+    folder: Path, model: PreTrainedModel, auto_class: str, family: families.Family, sub_network: SubNetwork
+) -> None:
+    """Completes what ``model.save_pretrained`` wrote.
+
+    Args:
+        folder: Where that is.
+        model: Its config has the supernet's widths and the sub-network's number of layers.
+        auto_class: Name of the transformers class that loads the model.
+        family: The adapter of its architecture.
+        sub_network: What it keeps.
+    """
+    layout = layout_of(family, model.config)
+    classes = {
+        "AutoConfig": type(model.config).__name__,
+        "AutoModel": str(modeling_auto.MODEL_MAPPING_NAMES[model.config.model_type]),
+        auto_class: type(model).__name__,
+    }
+    source = inspect.getsource(modeling_heterogeneous) + _architecture(layout, model.config.model_type, classes)
+    (folder / f"{_MODULE}.py").write_text(source, encoding="utf-8")
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {
+        "model_type": _prefixed(model.config.model_type),
+        "architectures": [_prefixed(type(model).__name__)],
+        "auto_map": {auto: f"{_MODULE}.{_prefixed(name)}" for auto, name in classes.items()},
+        "head_dim": sub_network.shape.head_dim,
+        layout.num_neurons: sub_network.shape.num_neurons,
+        "per_layer_config": per_layer_config(layout, sub_network),
+    }
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def layout_of(family: families.Family, config: PreTrainedConfig) -> Layout:
+    """The family's adapter in the words of the modelling file."""
+    names = vars(config)
+    return Layout(
+        layers=family.layers,
+        attention_module=family.attention_module,
+        num_kv_heads="num_key_value_heads" if "num_key_value_heads" in names else "num_attention_heads",
+        num_neurons=next(name for name in NEURON_NAMES if name in names),
+        attention=_sublayer(family.attention),
+        mlp=_sublayer(family.mlp),
+    )
+
+
+def per_layer_config(layout: Layout, sub_network: SubNetwork) -> dict[str, dict[str, Any]]:
+    """What each remaining layer keeps, by its new number."""
+    layers: dict[str, dict[str, Any]] = {}
+    for number, index in enumerate(sub_network.kept_layers):
+        layer: dict[str, Any] = {}
+        if sub_network.num_heads[index]:
+            layer["num_attention_heads"] = sub_network.num_heads[index]
+            layer[layout.num_kv_heads] = sub_network.num_kv_groups[index]
+        else:
+            layer["skip"] = ["attention"]
+        if sub_network.num_neurons[index]:
+            layer[layout.num_neurons] = sub_network.num_neurons[index]
+        else:
+            layer["skip"] = ["mlp"]
+        layers[str(number)] = layer
+    return layers
+
+
+def _sublayer(sublayer: families.Sublayer) -> Sublayer:
+    projections = tuple(
+        Projection(
+            path=projection.path,
+            outputs=tuple(str(unit) for unit in projection.outputs) * projection.rows_per_head,
+            input=None if projection.input is None else str(projection.input),
+        )
+        for projection in sublayer.projections
+    )
+    return Sublayer(projections=projections, modules=sublayer.modules, norms=sublayer.norms)
+
+
+def _architecture(layout: Layout, model_type: str, classes: dict[str, str]) -> str:
+    """The end of the modelling file: what is special to one architecture."""
+    config_class, *model_classes = dict.fromkeys(classes.values())
+    imported = f"from transformers import {', '.join((config_class, *model_classes))}  # noqa: E402"
+    config_definition = (
+        f"class {_prefixed(config_class)}(PerLayerConfig, {config_class}):\n"
+        f'    """``{config_class}`` with per-layer widths."""\n\n'
+        f'    model_type = "{_prefixed(model_type)}"\n'
+    )
+    model_definitions = [
+        f"class {_prefixed(name)}(PerLayerModel, {name}):\n"
+        f'    """``{name}`` with per-layer widths."""\n\n'
+        f"    config_class = {_prefixed(config_class)}\n"
+        "    layout = LAYOUT\n"
+        for name in model_classes
+    ]
+    constant = "LAYOUT = " + pformat(layout, width=110).replace("\n", "\n" + " " * len("LAYOUT = ")) + "\n"
+    return "\n\n" + "\n\n".join([imported, constant, config_definition, *model_definitions])
+
+
+def _prefixed(name: str) -> str:
+    """The name of a model type or class with per-layer widths."""
+    return f"heterogeneous_{name}" if name.islower() else f"Heterogeneous{name}"

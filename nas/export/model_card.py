@@ -1,0 +1,77 @@
+"""The README.md of an exported model: where it comes from, what was kept, what was measured, how to load it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evaluators.base import Measurement
+from nas.supernet.supernet import Supernet
+from search_spaces.sub_network import SubNetwork
+
+
+def model_card(
+    supernet: Supernet, sub_network: SubNetwork, *, usage: str, measurements: Mapping[str, Measurement]
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        supernet: What the sub-network was cut from.
+        sub_network: What was kept.
+        usage: Python that loads the model.
+        measurements: By name; may be empty.
+    """
+    source = supernet.model.name_or_path
+    is_local = Path(source).exists()
+    name = (Path(source).name if is_local else source) or "an unnamed model"
+    return (
+        "\n\n".join(
+            [
+                _front_matter(None if is_local or not source else source),
+                f"# {name}, pruned",
+                f"A sub-network (`{sub_network.key}`) of {name}, found by neural architecture search. "
+                f"The license and the terms of use are those of {name}.",
+                f"## How to load it\n\n```python\n{usage}\n```",
+                "## What was kept\n\n" + _kept(sub_network),
+                *(["## Measurements\n\n" + _measured(measurements)] if measurements else []),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _front_matter(hub_id: str | None) -> str:
+    base_model = [f"base_model: {hub_id}"] if hub_id else []
+    return "\n".join(["---", "library_name: transformers", *base_model, "tags: [pruned]", "---"])
+
+
+def _kept(sub_network: SubNetwork) -> str:
+    shape = sub_network.shape
+    rows = [
+        (
+            str(number),
+            str(index),
+            f"{sub_network.num_heads[index]} / {shape.num_heads}",
+            f"{sub_network.num_kv_groups[index]} / {shape.num_kv_groups}",
+            f"{sub_network.num_neurons[index]} / {shape.num_neurons}",
+        )
+        for number, index in enumerate(sub_network.kept_layers)
+    ]
+    summary = f"{len(rows)} of {shape.num_layers} layers. Where nothing is kept, the sublayer is skipped."
+    return summary + "\n\n" + _table(("layer", "layer before", "heads", "KV heads", "neurons"), rows)
+
+
+def _measured(measurements: Mapping[str, Measurement]) -> str:
+    rows = [
+        (
+            name,
+            f"{measurement.value:.4g} {measurement.unit}",
+            "exact" if measurement.ci95 is None else "{:.4g} – {:.4g}".format(*measurement.ci95),
+            str(measurement.n),
+        )
+        for name, measurement in measurements.items()
+    ]
+    return _table(("quantity", "value", "95 % confidence interval", "n"), rows)
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,0 +1,74 @@
+"""The report of a search: one HTML file that needs no network, and its figures as PNG."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.report.figures import draw_front, draw_hypervolume
+from nas.report.page import render_page
+from nas.report.run import ReportError, gather
+from nas.trial import Trial
+
+__all__ = ["ReportError", "ReportFiles", "write_report"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFiles:
+    """What was written.
+
+    Attributes:
+        html: The page; it holds everything it shows.
+        figures: The PNG files.
+    """
+
+    html: Path
+    figures: tuple[Path, ...]
+
+
+def write_report(
+    folder: Path,
+    *,
+    front: Mapping[str, Any],
+    trials: Sequence[Trial],
+    hypervolume_by_trial: Sequence[float],
+    comparison: str,
+    device: str | None = None,
+) -> ReportFiles:
+    """Writes ``report.html``, ``figures/front.png`` and ``figures/hypervolume.png``, each of them all or nothing.
+
+    Args:
+        folder: The run directory, as the commands that the page prints shall name it.
+        front: The content of ``front.json``, its numbers in stored units and in their natural direction.
+        trials: Every trial, in the order in which they ended.
+        hypervolume_by_trial: The front's hypervolume after each of ``trials``; NaN where it is unknown.
+        comparison: One sentence that sets the front against pruning every layer to the same width.
+        device: What latency was measured on; None leaves it out.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        ReportError: There is nothing to show, or the parts of the run contradict each other.
+    """
+    run = gather(front=front, trials=trials, hypervolume_by_trial=hypervolume_by_trial)
+    contents = {
+        folder / "figures" / "front.png": draw_front(run),
+        folder / "figures" / "hypervolume.png": draw_hypervolume(run),
+        folder / "report.html": render_page(run, folder=folder, comparison=comparison, device=device).encode(),
+    }
+    for path, content in contents.items():
+        _replace(path, content)
+    *figures, html = contents
+    return ReportFiles(html=html, figures=tuple(figures))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes beside the file and renames, so that no reader ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,183 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from evaluators.base import EvaluationError, Subject
+from evaluators.classification import Accuracy, class_number, read_rows, wilson_interval
+from tests.evaluators import tiny
+
+NAMES = {"bad": 0, "good": 1}
+
+
+def examples(number: int) -> list[dict[str, Any]]:
+    words = tiny.text(1000).split()
+    return [
+        {"text": " ".join(words[start : start + 3 + start % 5]), "label": start % 2}
+        for start in range(0, number * 3, 3)
+    ]
+
+
+def subject(**labels: Any) -> Subject:
+    return Subject(model=tiny.bert(**labels), tokenizer=tiny.tokenizer())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, examples(50))))
+    return path
+
+
+def test_agrees_with_classifying_one_by_one(data: Path) -> None:
+    model, tokenizer = tiny.bert(), tiny.tokenizer()
+    correct = sum(
+        model(**tokenizer(row["text"], return_tensors="pt")).logits.argmax().item() == row["label"]
+        for row in examples(50)
+    )
+    measured = Accuracy(data=data, batch_size=8).evaluate(subject())["accuracy"]
+    assert 0 < correct < 50
+    assert (measured.value, measured.unit, measured.n) == (correct / 50, "accuracy", 50)
+    assert measured.ci95 == wilson_interval(correct, 50)
+
+
+def test_every_file_format_reads_the_same(data: Path, tmp_path: Path) -> None:
+    rows = examples(50)
+    expected = Accuracy(data=data).evaluate(subject())
+    for suffix, separator in (("csv", ","), ("tsv", "\t")):
+        path = tmp_path / f"data.{suffix}"
+        path.write_text("\n".join([f"text{separator}label", *(f"{r['text']}{separator}{r['label']}" for r in rows)]))
+        assert Accuracy(data=str(path)).evaluate(subject()) == expected
+
+
+def test_pairs_and_column_names(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text("premise\thypothesis\tgold\nw1 w2\tw3\t0\nw4\tw5 w6 w7\t1\n")
+    evaluator = Accuracy(data=path, text_column="premise", second_text_column="hypothesis", label_column="gold")
+    model, tokenizer = tiny.bert(), tiny.tokenizer()
+    pairs = (("w1 w2", "w3", 0), ("w4", "w5 w6 w7", 1))
+    correct = sum(model(**tokenizer(a, b, return_tensors="pt")).logits.argmax().item() == y for a, b, y in pairs)
+    assert evaluator.evaluate(subject())["accuracy"].value == correct / 2
+
+
+def test_the_data_are_read_once(data: Path) -> None:
+    evaluator, once = Accuracy(data=data), subject()
+    first = evaluator.evaluate(once)
+    data.unlink()
+    assert evaluator.evaluate(once) == first
+
+
+def test_a_limit_draws_the_same_examples_each_time(data: Path) -> None:
+    one, two = (Accuracy(data=data, limit=10).evaluate(subject())["accuracy"] for _ in range(2))
+    assert one == two
+    assert one.n == 10
+
+
+def test_a_dataset_of_the_hub(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        asked.append((args, kwargs))
+        return examples(50)
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    measured = Accuracy(data="someone/reviews", subset="short", split="test").evaluate(subject())
+    assert asked == [(("someone/reviews", "short"), {"split": "test"})]
+    assert measured == Accuracy(data=data).evaluate(subject())
+
+
+def test_a_dataset_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(*args: Any, **kwargs: Any) -> None:
+        raise FileNotFoundError("no such dataset")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    with pytest.raises(
+        EvaluationError, match=r"data must be a .tsv, .csv or .jsonl file or a dataset of the Hub; here/"
+    ):
+        Accuracy(data="here/nothing").evaluate(subject())
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 5), (5, 5), (3, 7), (512, 1000)])
+def test_the_interval_agrees_with_scipy(correct: int, n: int) -> None:
+    expected = binomtest(correct, n).proportion_ci(method="wilson")
+    assert wilson_interval(correct, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+@pytest.mark.parametrize(("label", "expected"), [(1, 1), ("0", 0), ("good", 1), (0.0, 0)])
+def test_labels_are_names_or_numbers(label: Any, expected: int) -> None:
+    assert class_number(label, label2id=NAMES, num_classes=2) == expected
+
+
+def test_a_number_used_as_a_name_is_a_name() -> None:
+    assert class_number("1", label2id={"1": 0, "0": 1}, num_classes=2) == 0
+
+
+def test_labels_that_are_no_class() -> None:
+    with pytest.raises(EvaluationError, match=r"must be a class of the model \(bad, good\), got 'goood'; did you mean"):
+        class_number("goood", label2id=NAMES, num_classes=2)
+    with pytest.raises(EvaluationError, match="got 'entailment'; set label2id in the model's config"):
+        class_number("entailment", label2id=NAMES, num_classes=2)
+    with pytest.raises(EvaluationError, match="between 0 and 1, since the model has 2 classes, got 2"):
+        class_number(2, label2id=NAMES, num_classes=2)
+
+
+def test_a_missing_column_is_named(data: Path) -> None:
+    with pytest.raises(
+        EvaluationError, match=r"must have the column 'sentence', but one of .* has only 'text', 'label'"
+    ):
+        Accuracy(data=data, text_column="sentence").evaluate(subject())
+
+
+def test_a_header_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("text,label\n")
+    with pytest.raises(EvaluationError, match="must hold at least one example"):
+        Accuracy(data=tmp_path / "data.csv").evaluate(subject())
+
+
+@pytest.mark.parametrize(("line", "message"), [("{", "is not: Expecting"), ("[1, 2]", r"is '\[1, 2\]'")])
+def test_lines_that_are_no_json_objects(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"text": "w1"}\n' + line)
+    with pytest.raises(EvaluationError, match=f"must be a JSON object, but line 2 of .*data.jsonl {message}"):
+        read_rows(path)
+
+
+def test_a_quoted_line_break_stays_in_its_field(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text('text,label\n"w1\nw2",1\n')
+    assert read_rows(tmp_path / "data.csv") == [{"text": "w1\nw2", "label": "1"}]
+
+
+def test_a_model_without_a_classification_head_is_refused(data: Path) -> None:
+    with pytest.raises(EvaluationError, match="sequence-classification head, got LlamaForCausalLM"):
+        Accuracy(data=data).evaluate(Subject(model=tiny.llama(), tokenizer=tiny.tokenizer()))
+
+
+def test_a_text_longer_than_the_context_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.tsv"
+    path.write_text(f"text\tlabel\n{tiny.text(80)}\t1\n")
+    with pytest.raises(EvaluationError, match="max_position_embeddings=64 tokens, got 80"):
+        Accuracy(data=path).evaluate(subject())
+    assert Accuracy(data=path, max_tokens=64).evaluate(subject())["accuracy"].n == 1
+
+
+def test_a_model_without_its_tokenizer_is_refused(data: Path) -> None:
+    with pytest.raises(EvaluationError, match="Accuracy needs a tokenizer, got none"):
+        Accuracy(data=data).evaluate(Subject(model=tiny.bert()))
+
+
+def test_nan_is_an_error(data: Path) -> None:
+    broken = subject()
+    with torch.no_grad():
+        broken.model.classifier.bias[0] = math.nan
+    with pytest.raises(EvaluationError, match="logits must be finite, got NaN"):
+        Accuracy(data=data).evaluate(broken)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "limit", "batch_size"])
+def test_counts_below_one_are_refused(name: str) -> None:
+    with pytest.raises(EvaluationError, match=f"{name} must be at least 1, got 0"):
+        Accuracy(data="data.csv", **{name: 0})

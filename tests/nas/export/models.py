@@ -1,0 +1,75 @@
+"""Sub-networks to export, one of each kind, and a way to spoil an export."""
+
+from pathlib import Path
+
+import numpy as np
+
+from search_spaces.base import UnitRanking
+from search_spaces.shape import SupernetShape
+from search_spaces.sub_network import SubNetwork
+from tests.nas.supernet.test_supernet import random_ranking, random_sub_network
+
+
+def keep(shape: SupernetShape, *, groups: list[int], heads_per_group: list[int], neurons: list[int]) -> SubNetwork:
+    """The units with the lowest numbers; layers that must have attention keep one KV group at least."""
+    for layer in shape.required_attention:
+        groups[layer] = max(1, groups[layer])
+    return UnitRanking.as_numbered(shape).keep_best(
+        shape,
+        kv_groups_L=np.array(groups),
+        heads_per_group_L=np.array(heads_per_group),
+        neurons_L=np.array(neurons),
+    )
+
+
+def narrower(shape: SupernetShape) -> SubNetwork:
+    """All heads, half the neurons, everywhere."""
+    layers = shape.num_layers
+    return keep(
+        shape,
+        groups=[shape.num_kv_groups] * layers,
+        heads_per_group=[shape.heads_per_group] * layers,
+        neurons=[shape.num_neurons // 2] * layers,
+    )
+
+
+def three_quarters(shape: SupernetShape) -> SubNetwork:
+    """Three of four KV groups and neurons, everywhere: 6 of 8 heads, which do not divide a hidden size of 32."""
+    return random_ranking(shape, np.random.default_rng(1)).keep_best(
+        shape,
+        kv_groups_L=np.full(shape.num_layers, shape.num_kv_groups * 3 // 4),
+        heads_per_group_L=np.full(shape.num_layers, shape.heads_per_group),
+        neurons_L=np.full(shape.num_layers, shape.num_neurons * 3 // 4),
+    )
+
+
+def fewer_layers(shape: SupernetShape) -> SubNetwork:
+    """The third layer of four gone, nothing else."""
+    groups, neurons = [shape.num_kv_groups] * 4, [shape.num_neurons] * 4
+    groups[2] = neurons[2] = 0
+    return keep(shape, groups=groups, heads_per_group=[shape.heads_per_group] * 4, neurons=neurons)
+
+
+def heterogeneous(shape: SupernetShape) -> SubNetwork:
+    """One query head of each kept group; no MLP; nothing at all; no attention."""
+    full, neurons = shape.heads_per_group, shape.num_neurons
+    groups = [shape.num_kv_groups - 1, shape.num_kv_groups, 0, 0]
+    return keep(shape, groups=groups, heads_per_group=[1, full, full, full], neurons=[neurons - 5, 0, 0, neurons])
+
+
+KINDS = {
+    "narrower": narrower,
+    "three_quarters": three_quarters,
+    "fewer_layers": fewer_layers,
+    "heterogeneous": heterogeneous,
+    "random_0": lambda shape: random_sub_network(shape, np.random.default_rng(0)),
+    "random_1": lambda shape: random_sub_network(shape, np.random.default_rng(1)),
+}
+
+
+def damage(folder: Path) -> None:
+    """Zeroes the last 16 numbers of the weights; the file stays readable."""
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-64:] = bytes(64)
+    weights.write_bytes(content)
