@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,22 @@ class RunDirectory:
                 _write_whole(run.environment_path, _to_json(environment))
                 _write_whole(run.config_path, config_yaml)
         return run
+
+    @classmethod
+    def check_creatable(cls, path: Path) -> None:
+        """Tries whether a run can be made there, before hours are spent on preparing it. Leaves nothing behind.
+
+        Raises:
+            RunDirectoryError: The directory is in use, or it cannot be written to.
+        """
+        with _explained(path):
+            existed = path.exists()
+            path.mkdir(parents=True, exist_ok=True)
+            cls(path)._refuse_if_occupied()
+            with tempfile.TemporaryFile(dir=path):
+                pass
+            if not existed:
+                path.rmdir()
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -4,6 +4,11 @@ A pair is two sentences that differ in one word or in the order of two, and only
 competing forms is the right one is the caller's to say (``first``), so that over a task each form is right as often
 as wrong, and how frequent a word is gives nothing away. The idea is BLiMP's (arXiv:1912.00582); words and templates
 are our own.
+
+The phenomena were selected on the bundled model: of sixteen tried, three that it hardly ever got wrong (comparison,
+correlatives, pronoun case) and two that it has not learned (agreement across a distractor, filler and gap) were left
+out, and templates were revised after seeing its scores. A score thus tells sub-networks of that model apart; it is no
+fair test of its English.
 """
 
 from collections.abc import Callable

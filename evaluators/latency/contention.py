@@ -12,8 +12,9 @@ from typing import Self
 
 import psutil
 
-TOLERATED_CPUS = 0.25
-"""What others may use beyond the free CPUs: the background noise of a quiet machine stays below it."""
+TOLERATED_CPUS = 0.1
+"""What others may use beyond the free CPUs: the background noise of a quiet machine stays below it. Threads wait for
+the slowest of them, so little more than this already shows."""
 
 
 class CpuLoad:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import create_engine, event, insert, inspect, make_url, select
+from sqlalchemy import create_engine, event, insert, inspect, make_url, select, update
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
@@ -66,6 +66,16 @@ class TrialStore:
                 f"sub-network {trial.sub_network.key} is in {self._place} already; make sure that only one process "
                 "searches there, and repeat with --resume."
             ) from error
+
+    def replace_measurements(self, trial: Trial) -> None:
+        """Puts the trial's measurements in the place of those stored under its number, in one transaction.
+
+        Raises:
+            StoreError: The disk is full, or the database cannot be written to.
+        """
+        rows = update(tables.trials).where(tables.trials.c.number == trial.number)
+        with self._explained(), self._engine.begin() as connection:
+            connection.execute(rows.values(measurements=trial.to_json()["measurements"]))
 
     def trials(self, shape: SupernetShape) -> list[Trial]:
         """All trials by number.

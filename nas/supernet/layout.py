@@ -56,6 +56,22 @@ def input_block(projection: Projection, shape: SupernetShape) -> Block | None:
     return Block(unit=projection.input, start=0, num_units=_count(projection.input, shape), width=width)
 
 
+def parameters_per_unit(layer: nn.Module, sublayer: Sublayer, shape: SupernetShape, unit: Unit) -> int:
+    """How many parameters leave with one unit of a sublayer: its rows, their biases, and its columns."""
+    count = 0
+    for projection in sublayer.projections:
+        module = layer.get_submodule(projection.path)
+        weight = module.get_parameter("weight")
+        for block in output_blocks(projection, shape):
+            if block.unit is unit:
+                num_inputs = weight.shape[_input_dim(module)]
+                count += block.width * (num_inputs + (module._parameters.get("bias") is not None))
+        block_in = input_block(projection, shape)
+        if block_in is not None and block_in.unit is unit:
+            count += block_in.width * weight.shape[1 - _input_dim(module)]
+    return count
+
+
 def reorder_units(
     layer: nn.Module,
     sublayer: Sublayer,

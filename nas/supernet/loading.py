@@ -1,14 +1,25 @@
 """Loading a transformers model and its tokenizer from the hub or a folder, onto the right device or devices."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from nas.bundled import BUNDLED_MODEL
-from nas.supernet.families import family_of
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -23,11 +34,10 @@ def load_pretrained(
     """Loads a model in eval mode. The arguments are those of ``Supernet.load``."""
     if dtype not in DTYPES:
         raise ModelLoadingError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}; choose one of these.")
-    source = str(BUNDLED_MODEL) if str(id_or_folder) == "bundled" else str(id_or_folder)
-    options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(source, **options)
-        model_class = _model_class(config)
+    config = load_config(id_or_folder, revision=revision, trust_remote_code=trust_remote_code)
+    source, options = _source(id_or_folder), _options(revision, trust_remote_code)
+    model_class = _model_class(config)
+    with _explained(id_or_folder):
         model = model_class.from_pretrained(
             source,
             config=config,
@@ -36,12 +46,20 @@ def load_pretrained(
             device_map=_device_map(config, model_class, dtype, device),
             **options,
         )
-    except (OSError, ImportError) as error:
-        raise ModelLoadingError(
-            f"A model must be 'bundled', a folder or an id on the Hugging Face hub; {id_or_folder!s} could not be "
-            f"loaded ({_first_line(error)}); check the name, the revision and the network."
-        ) from error
     return model.eval(), _tokenizer(source, options)
+
+
+def load_config(id_or_folder: str | Path, *, revision: str | None, trust_remote_code: bool) -> PreTrainedConfig:
+    """A model's config alone: what kind of model it is, before its weights are fetched.
+
+    Raises:
+        ModelLoadingError: There is no such model, or its config cannot be read.
+    """
+    with _explained(id_or_folder):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            _source(id_or_folder), **_options(revision, trust_remote_code)
+        )
+    return config
 
 
 def pick_device(device: str) -> torch.device:
@@ -64,14 +82,34 @@ def pick_device(device: str) -> torch.device:
     return picked
 
 
+def _source(id_or_folder: str | Path) -> str:
+    return str(BUNDLED_MODEL) if str(id_or_folder) == "bundled" else str(id_or_folder)
+
+
+def _options(revision: str | None, trust_remote_code: bool) -> dict[str, Any]:
+    return {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+
+
+@contextmanager
+def _explained(id_or_folder: str | Path) -> Iterator[None]:
+    """Turns what transformers raises for a missing or unreadable model into one sentence."""
+    try:
+        yield
+    except (OSError, ImportError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelLoadingError(
+            f"A model must be 'bundled', a folder or an id on the Hugging Face hub; {id_or_folder!s} could not be "
+            f"loaded ({_first_line(error)}); check the name, the revision and the network."
+        ) from error
+
+
 def _model_class(config: Any) -> Any:
-    """The class that the checkpoint names; for a decoder without one, the causal language model."""
-    family = family_of(config.model_type)
-    named = (config.architectures or [None])[0]
-    model_class = getattr(transformers, named or "", None)
-    if model_class is not None:
-        return model_class
-    return AutoModelForCausalLM if family.is_decoder else transformers.AutoModel
+    """The class that the checkpoint names, its own code's where it comes with some, else a causal language model."""
+    own = vars(config).get("auto_map") or {}
+    for auto_class in (AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModel):
+        if auto_class.__name__ in own:
+            return auto_class
+    named = (config.architectures or [""])[0]
+    return getattr(transformers, named, AutoModelForCausalLM)
 
 
 def _device_map(config: Any, model_class: Any, dtype: str, device: str) -> Any:
@@ -80,11 +118,17 @@ def _device_map(config: Any, model_class: Any, dtype: str, device: str) -> Any:
     if device != "auto" or picked.type == "cpu" or torch.cuda.device_count() < 2:
         return {"": picked}
     with torch.device("meta"):
-        skeleton = model_class.from_config(config) if model_class is AutoModelForCausalLM else model_class(config)
+        skeleton = _build(model_class, config)
     bytes_each = torch.finfo(getattr(torch, dtype) if dtype != "auto" else config.dtype or torch.float32).bits // 8
     needed_bytes = 1.3 * bytes_each * sum(parameter.numel() for parameter in skeleton.parameters())
     free_bytes, _ = torch.cuda.mem_get_info(picked)
     return "balanced" if needed_bytes > free_bytes else {"": picked}
+
+
+def _build(model_class: Any, config: Any) -> Any:
+    """A model without weights; the automatic classes have a constructor of another name."""
+    is_auto = model_class in (AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModel)
+    return model_class.from_config(config) if is_auto else model_class(config)
 
 
 def _tokenizer(source: str, options: dict[str, Any]) -> PreTrainedTokenizerBase | None:
@@ -98,4 +142,5 @@ def _tokenizer(source: str, options: dict[str, Any]) -> PreTrainedTokenizerBase 
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

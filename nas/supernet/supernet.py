@@ -20,7 +20,7 @@ from nas.supernet.changes import Changes
 from nas.supernet.extraction import standalone_config, unwrap_stand_ins
 from nas.supernet.families import Family, Unit, family_of
 from nas.supernet.layout import reorder_units
-from nas.supernet.loading import load_pretrained
+from nas.supernet.loading import load_config, load_pretrained
 from nas.supernet.shape import shape_of
 from search_spaces.base import UnitRanking
 from search_spaces.shape import SupernetShape
@@ -77,6 +77,8 @@ class Supernet:
             UnsupportedArchitectureError: No adapter knows the architecture.
             ModelLoadingError: There is no such model, or it cannot be loaded here.
         """
+        config = load_config(id_or_folder, revision=revision, trust_remote_code=trust_remote_code)
+        family_of(config.model_type)
         model, tokenizer = load_pretrained(
             id_or_folder, dtype=dtype, revision=revision, device=device, trust_remote_code=trust_remote_code
         )

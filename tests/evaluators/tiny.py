@@ -14,18 +14,18 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-WORDS = ("[PAD]", "[UNK]", *(f"w{number}" for number in range(62)))
+WORDS = ("[PAD]", "[UNK]", "[EOS]", *(f"w{number}" for number in range(61)))
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
     words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]")
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]")
 
 
 def text(num_words: int) -> str:
     """Words in no order that a model could guess."""
-    numbers = torch.randint(62, (num_words,), generator=torch.Generator().manual_seed(1)).tolist()
+    numbers = torch.randint(61, (num_words,), generator=torch.Generator().manual_seed(1)).tolist()
     return " ".join(f"w{number}" for number in numbers)
 
 
@@ -41,8 +41,8 @@ def llama(*, tie_word_embeddings: bool = False) -> LlamaForCausalLM:
         vocab_size=len(WORDS),
         max_position_embeddings=128,
         tie_word_embeddings=tie_word_embeddings,
-        bos_token_id=0,
-        eos_token_id=0,
+        bos_token_id=2,
+        eos_token_id=2,
     )
     return LlamaForCausalLM(config).eval()
 
@@ -58,8 +58,8 @@ def sliding_window_mistral() -> MistralForCausalLM:
         intermediate_size=48,
         vocab_size=len(WORDS),
         sliding_window=8,
-        bos_token_id=0,
-        eos_token_id=0,
+        bos_token_id=2,
+        eos_token_id=2,
     )
     return MistralForCausalLM(config).eval()
 

@@ -45,7 +45,7 @@ def run(machine: SimpleNamespace, *, threads: int, own_s: float, all_s: float, s
     ("threads", "own_s", "all_s", "others", "contended"),
     [
         (2, 4.0, 4.0, 0.0, False),
-        (2, 3.8, 4.0, 0.1, False),
+        (2, 3.9, 4.0, 0.05, False),
         (2, 2.0, 4.0, 1.0, True),
         (1, 2.0, 4.0, 1.0, False),
         (1, 1.0, 4.0, 1.5, True),

@@ -1,0 +1,1 @@
+"""What the commands of `nas` do, one file a command where that is more than a call."""

@@ -1,0 +1,99 @@
+"""`nas search`: a run's folder around a search."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from nas.config import SearchConfig, load_config
+from nas.environment import describe_environment
+from nas.progress import SearchProgress
+from nas.run import Run, shape_to_json
+from nas.run_directory import RunDirectory, RunDirectoryError
+from nas.search import Prepared, Search, prepare
+from nas.store.trial_store import TrialStore
+from nas.tables import trials_table
+
+
+def run_search(
+    config_path: Path, *, out: Path | None, overrides: Sequence[str], resume: bool, console: Console
+) -> None:
+    """Runs a search, prints its front and names its report.
+
+    Args:
+        config_path: The config.
+        out: The run's folder; None for a new one below ``runs``, or with ``resume`` the newest there.
+        overrides: ``key=value`` each.
+        resume: Whether to go on with an interrupted run.
+        console: For progress.
+
+    Raises:
+        ValueError: One of the subclasses that say what is wrong with the config, the folder or the model.
+    """
+    config = load_config(config_path, overrides)
+    folder = out or (
+        _newest_run(config) if resume else Path("runs") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    )
+    if resume:
+        refuse_changed_config(RunDirectory.open(folder), config)
+    else:
+        RunDirectory.check_creatable(folder)
+    console.print(f"Preparing {config.model.name}", highlight=False)
+    prepared = prepare(config)
+    directory = RunDirectory.open(folder) if resume else _create(folder, config, prepared)
+    progress = SearchProgress(console, max_trials=config.trials)
+    with directory.lock(), TrialStore(directory.trials_path) as store, progress:
+        Search(config, prepared, directory, store).run(progress)
+    _conclude(folder)
+
+
+def refuse_changed_config(directory: RunDirectory, config: SearchConfig) -> None:
+    """Checks that a run goes on with the config it began with.
+
+    Raises:
+        RunDirectoryError: A key differs; the message names it.
+    """
+    try:
+        before = yaml.safe_load(directory.read_config_text())
+    except yaml.YAMLError as error:
+        raise RunDirectoryError(
+            f"{directory.config_path} must be the YAML that `nas search` wrote, but it is damaged; restore it."
+        ) from error
+    now = yaml.safe_load(config.to_yaml())
+    if not isinstance(before, dict):
+        before = {}
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if changed:
+        raise RunDirectoryError(
+            f"A run goes on with the config it began with, but {changed[0]!r} was {before.get(changed[0])} and is now "
+            f"{now.get(changed[0])}; undo the change, or start a new run with another --out."
+        )
+
+
+def _create(folder: Path, config: SearchConfig, prepared: Prepared) -> RunDirectory:
+    environment = describe_environment(config.seed, prepared.supernet.device)
+    environment["search_id"] = uuid.uuid4().hex
+    environment["supernet"] = shape_to_json(prepared.supernet.shape)
+    return RunDirectory.create(folder, config_yaml=config.to_yaml(), environment=environment)
+
+
+def _newest_run(config: SearchConfig) -> Path:
+    runs = sorted(Path("runs").glob(f"{config.name}-*"))
+    if not runs:
+        raise RunDirectoryError(
+            f"--resume needs a run to go on with, and runs/ holds none of {config.name!r}; give --out."
+        )
+    return runs[-1]
+
+
+def _conclude(folder: Path) -> None:
+    run = Run.open(folder)
+    members = run.front()
+    console = Console()
+    console.print(trials_table(run, members, title=f"Pareto front: {len(members)} of {len(run.trials)} trials"))
+    console.print(run.comparison(), highlight=False, soft_wrap=True)
+    files = run.write_report()
+    console.print(f"Report: {files.html}", highlight=False, soft_wrap=True)

@@ -1,0 +1,65 @@
+"""Choosing a trial within budgets."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from nas.amount import parse_amount
+from nas.front import Goal, front_of
+from nas.objectives import BudgetError, Constraint, Objective, constraint_for, measured_name
+from nas.run import Run
+from nas.trial import Trial
+
+
+class NothingFitsError(ValueError):
+    """No trial meets the budgets asked for."""
+
+
+def pick(run: Run, *, budgets: Sequence[tuple[Literal["max", "min"], str]], best: str | None = None) -> Trial:
+    """The best trial of a run within budgets.
+
+    The run's own budget does not count: the same trials are asked again under another one.
+
+    Args:
+        run: Any run.
+        budgets: ``("max", "latency=0.6x")`` each.
+        best: The measurement to be best in; None means the first objective.
+
+    Raises:
+        NothingFitsError: No trial meets them; the message says how close the nearest comes.
+        BudgetError: A budget or ``best`` names nothing measured.
+        AmountError: A budget's amount cannot be read.
+    """
+    supernet = run.supernet.measurements
+    constraints = []
+    for bound, text in budgets:
+        name, separator, amount = text.partition("=")
+        if not separator:
+            raise BudgetError(f"A budget must have the form NAME=VALUE, got {text!r}; write latency=0.6x.")
+        constraints.append(constraint_for(name, bound, parse_amount(amount), supernet, run.aliases))
+    goal = Goal(objectives=run.goal.objectives, constraints=tuple(constraints))
+    front = front_of(run.trials, goal)
+    if not front:
+        raise NothingFitsError(_nearest(run, constraints))
+    objective = _objective(run, best)
+    return min(front, key=lambda trial: (objective.minimised(trial.measurements), trial.number))
+
+
+def _objective(run: Run, best: str | None) -> Objective:
+    objectives = {objective.name: objective for objective in run.goal.objectives}
+    if best is None:
+        return run.goal.objectives[0]
+    return objectives[measured_name(run.aliases.get(best, best), list(objectives))]
+
+
+def _nearest(run: Run, constraints: Sequence[Constraint]) -> str:
+    """How close the trial comes that exceeds the budgets by least."""
+    candidates = [trial for trial in run.trials if Goal(objectives=run.goal.objectives).is_eligible(trial)]
+    limits = ", ".join(f"{one.name} {one.bound} {one.limit:.4g} {one.unit}" for one in constraints)
+    if not candidates:
+        return f"A trial must be complete to be picked, and this run has none within {limits}; let the search go on."
+    nearest = min(candidates, key=lambda trial: max(one.violation(trial.measurements) for one in constraints))
+    reached = ", ".join(f"{one.name} {nearest.measurements[one.name].value:.4g} {one.unit}" for one in constraints)
+    return (
+        f"No trial meets {limits}; the nearest is trial {nearest.number} with {reached}; "
+        "relax the budget or search on with more trials."
+    )

@@ -1,0 +1,329 @@
+"""A search: from a config to a Pareto front.
+
+Trial 0 is the supernet, which fixes relative budgets and the scale of latencies; trial 1 is the smallest sub-network,
+which shows whether the budgets can be met at all. Then come the other seeds, then what the strategy asks for. Every
+trial is stored before the next begins, and everything else is rebuilt from the stored trials, so a search may die at
+any moment. At the end, what varies from run to run (latency) is measured again on the front's members, because the
+best of many noisy measurements is too good to be true.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evaluators import make_evaluator
+from evaluators.base import EvaluationError, Evaluator, Measurement, Subject
+from evaluators.bundled_text import CALIBRATION_TEXT
+from nas.config import PartConfig, SearchConfig
+from nas.front import Goal, front_of, front_record, hypervolume_by_trial
+from nas.objectives import InfeasibleBudgetError, constraints_of, objectives_of
+from nas.run_directory import RunDirectory
+from nas.seeds import Seed, scores_for, seeds, unit_costs
+from nas.store.trial_store import TrialStore
+from nas.strategies import make_strategy
+from nas.strategies.base import Outcome, Strategy
+from nas.supernet.calibration import calibration_batches
+from nas.supernet.importance import importance_scores, rank
+from nas.supernet.supernet import Supernet
+from nas.trial import Trial, TrialState
+from search_spaces import make_space
+from search_spaces.base import SearchSpace
+from search_spaces.sub_network import SubNetwork
+
+
+class SearchError(ValueError):
+    """A search that cannot begin; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Everything a search does once.
+
+    Attributes:
+        supernet: Its units ranked.
+        space: What may be chosen.
+        seeds: The first trials.
+        objectives: Evaluators to optimise by.
+        also: Evaluators that only record.
+    """
+
+    supernet: Supernet
+    space: SearchSpace
+    seeds: tuple[Seed, ...]
+    objectives: tuple[Evaluator, ...]
+    also: tuple[Evaluator, ...]
+
+    @property
+    def evaluators(self) -> tuple[Evaluator, ...]:
+        """All of them."""
+        return (*self.objectives, *self.also)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a search stands after a trial.
+
+    Attributes:
+        trial: The one that ended.
+        trials: All so far.
+        goal: What is optimised.
+        hypervolume: Of the front so far.
+        max_trials: How many there will be; None when only time ends the search.
+        elapsed_s: Time spent on trials.
+        max_seconds: Time there is; None when only the number of trials ends the search.
+    """
+
+    trial: Trial
+    trials: Sequence[Trial]
+    goal: Goal
+    hypervolume: float
+    max_trials: int | None
+    elapsed_s: float
+    max_seconds: float | None
+
+
+Listener = Callable[[Status], None]
+
+
+def build_evaluators(parts: Sequence[PartConfig]) -> tuple[Evaluator, ...]:
+    """The evaluators that a config names.
+
+    Raises:
+        EvaluationError: An option is unknown, or a task cannot be had.
+    """
+    return tuple(make_evaluator(part.name, **part.options) for part in parts)
+
+
+def prepare(config: SearchConfig) -> Prepared:
+    """Builds the evaluators, loads and ranks the supernet, and collects the seeds.
+
+    Raises:
+        ValueError: One of the subclasses that name what is wrong with the config: the model, a task, the space.
+    """
+    objectives, also = build_evaluators(config.objectives), build_evaluators(config.also_measure)
+    _refuse_equal_names((*objectives, *also))
+    model = config.model
+    supernet = Supernet.load(
+        model.name,
+        dtype=model.dtype,
+        revision=model.revision,
+        device=model.device,
+        trust_remote_code=model.trust_remote_code,
+    )
+    importance = config.importance
+    batches = calibration_batches(
+        supernet.tokenizer,
+        importance.text or CALIBRATION_TEXT,
+        sequence_tokens=importance.sequence_tokens,
+        max_sequences=importance.max_sequences,
+    )
+    own = importance_scores(importance.type, supernet, batches)
+    scores = scores_for(config.strategy.seeds, supernet, own, batches)
+    costs = unit_costs(supernet)
+    supernet.order_by(rank(own, supernet.shape))
+    space = make_space(config.space.type, supernet.shape, supernet.ranking, **config.space.options)
+    first = tuple(seeds(space, costs, scores))
+    return Prepared(supernet=supernet, space=space, seeds=first, objectives=objectives, also=also)
+
+
+class Search:
+    """One search in this process, on one device (or one model spread over several)."""
+
+    def __init__(self, config: SearchConfig, prepared: Prepared, run: RunDirectory, store: TrialStore) -> None:
+        self._config = config
+        self._prepared = prepared
+        self._run = run
+        self._store = store
+        self._trials = store.trials(prepared.supernet.shape)
+        self._search_id = str(run.read_environment()["search_id"])
+
+    def run(self, listener: Listener) -> None:
+        """Runs trials until the config's end, then confirms the front. Stored trials count.
+
+        Args:
+            listener: Told of every trial.
+
+        Raises:
+            SearchError: The supernet itself cannot be evaluated.
+            InfeasibleBudgetError: Neither the supernet nor the smallest sub-network meets a budget.
+            StoreError: The disk is full; the trials so far are kept.
+        """
+        goal = self._begin(listener)
+        strategy = make_strategy(
+            self._config.strategy.type,
+            self._prepared.space,
+            num_objectives=len(goal.objectives),
+            num_constraints=len(goal.constraints),
+            seed=self._config.seed,
+        )
+        for trial in self._trials:
+            _tell(strategy, trial, goal)
+        for seed in self._proposals(strategy):
+            if self._is_over():
+                break
+            trial = self._evaluate(seed)
+            _tell(strategy, trial, goal)
+            self._finish(trial, goal, listener)
+        self._confirm(goal)
+
+    def _begin(self, listener: Listener) -> Goal:
+        """The first two trials, and the goal that they fix."""
+        for seed in self._prepared.seeds[len(self._trials) : 2]:
+            trial = self._evaluate(seed)
+            if seed.source == "supernet" and trial.state is TrialState.FAILED:
+                raise SearchError(f"A search begins with the supernet itself, and that failed: {trial.reason}")
+            self._finish(trial, self._goal([*self._trials, trial][0]), listener)
+        goal = self._goal(self._trials[0])
+        self._refuse_unreachable_budget(goal)
+        self._write_front(goal)
+        return goal
+
+    def _goal(self, supernet: Trial) -> Goal:
+        return Goal(
+            objectives=objectives_of(self._prepared.objectives),
+            constraints=constraints_of(self._config.budget, supernet.measurements, self._measurement_of_evaluator()),
+        )
+
+    def _measurement_of_evaluator(self) -> dict[str, str]:
+        """Evaluators that serve one measurement alone, so that a budget may go by the evaluator's name."""
+        pairs = [
+            (part.name, one.name) for part, one in zip(self._config.evaluators, self._prepared.evaluators, strict=True)
+        ]
+        names = [name for name, _ in pairs]
+        return {name: measurement for name, measurement in pairs if names.count(name) == 1}
+
+    def _refuse_unreachable_budget(self, goal: Goal) -> None:
+        ends = [trial for trial in self._trials[:2] if trial.state is TrialState.COMPLETE]
+        for constraint in goal.constraints:
+            if all(constraint.violation(trial.measurements) > 0 for trial in ends):
+                reached = [trial.measurements[constraint.name].value for trial in ends]
+                nearest = min(reached) if constraint.bound == "max" else max(reached)
+                raise InfeasibleBudgetError(
+                    f"The budget on {constraint.name} must be within reach of the search space, which reaches "
+                    f"{nearest:.4g} {constraint.unit}, got {constraint.limit:.4g} {constraint.unit}; "
+                    "relax the budget or widen the space."
+                )
+
+    def _proposals(self, strategy: Strategy) -> Iterator[Seed]:
+        """The seeds not yet evaluated, then what the strategy asks for until it has nothing left."""
+        told = {trial.candidate for trial in self._trials}
+        yield from (seed for seed in self._prepared.seeds if seed.candidate not in told)
+        while (candidate := strategy.ask()) is not None:
+            yield Seed(candidate=candidate, source=self._config.strategy.type)
+
+    def _is_over(self) -> bool:
+        config = self._config
+        enough = config.trials is not None and len(self._trials) >= config.trials
+        late = config.max_seconds is not None and _elapsed_s(self._trials) >= config.max_seconds
+        return enough or late
+
+    def _evaluate(self, seed: Seed) -> Trial:
+        """Measures one candidate. Whatever goes wrong with it fails the trial, not the search."""
+        sub_network = self._prepared.space.sub_network(seed.candidate)
+        start_s = time.monotonic()
+        measurements: dict[str, Measurement] = {}
+        reason = ""
+        try:
+            measurements = self._measure(sub_network, self._prepared.evaluators)
+            reason = _not_finite(measurements, self._prepared.evaluators)
+        except EvaluationError as error:
+            reason = str(error)
+        except Exception as error:  # a model that does not run is a result, not the end of the search
+            reason = f"{type(error).__name__}: {error}"
+        return Trial(
+            number=len(self._trials),
+            candidate=seed.candidate,
+            sub_network=sub_network,
+            source=seed.source,
+            state=TrialState.FAILED if reason else TrialState.COMPLETE,
+            measurements=measurements,
+            reason=reason,
+            duration_s=time.monotonic() - start_s,
+        )
+
+    def _measure(self, sub_network: SubNetwork, evaluators: Sequence[Evaluator]) -> dict[str, Measurement]:
+        supernet = self._prepared.supernet
+        full = SubNetwork.full(supernet.shape)
+        measurements: dict[str, Measurement] = {}
+        with supernet.activate(sub_network) as model:
+            subject = Subject(
+                model=model,
+                tokenizer=supernet.tokenizer,
+                reference=None if sub_network.is_full else lambda: supernet.activate(full),
+                reference_measurements=self._trials[0].measurements if self._trials else {},
+            )
+            for evaluator in evaluators:
+                measurements |= evaluator.evaluate(subject)
+        return measurements
+
+    def _finish(self, trial: Trial, goal: Goal, listener: Listener) -> None:
+        """Stores a trial first; everything after that can be made again from what is stored."""
+        self._store.add(trial)
+        self._trials.append(trial)
+        if trial.number:
+            self._write_front(goal)
+        listener(
+            Status(
+                trial=trial,
+                trials=tuple(self._trials),
+                goal=goal,
+                hypervolume=hypervolume_by_trial(self._trials, goal)[-1],
+                max_trials=self._config.trials,
+                elapsed_s=_elapsed_s(self._trials),
+                max_seconds=self._config.max_seconds,
+            )
+        )
+
+    def _confirm(self, goal: Goal) -> None:
+        """Measures anew what varies on front members, until the front holds only confirmed ones."""
+        varying = [evaluator for evaluator in self._prepared.evaluators if evaluator.varies]
+        confirmed = {0}
+        while varying and (doubtful := [one for one in front_of(self._trials, goal) if one.number not in confirmed]):
+            for trial in doubtful:
+                anew = replace(trial, measurements={**trial.measurements, **self._measure(trial.sub_network, varying)})
+                self._store.replace_measurements(anew)
+                self._trials[trial.number] = anew
+                confirmed.add(trial.number)
+        self._write_front(goal)
+
+    def _write_front(self, goal: Goal) -> None:
+        search: dict[str, Any] = {
+            "id": self._search_id,
+            "name": self._config.name,
+            "model": self._config.model.name,
+            "seed": self._config.seed,
+            "num_trials": len(self._trials),
+            "measurement_of_evaluator": self._measurement_of_evaluator(),
+        }
+        self._run.write_front(front_record(self._trials, goal, search=search))
+
+
+def _tell(strategy: Strategy, trial: Trial, goal: Goal) -> None:
+    if trial.candidate is not None:
+        objectives = goal.values(trial) if trial.state is TrialState.COMPLETE else None
+        strategy.tell(Outcome(candidate=trial.candidate, objectives=objectives, violations=goal.violations(trial)))
+
+
+def _elapsed_s(trials: Sequence[Trial]) -> float:
+    return sum(trial.duration_s for trial in trials)
+
+
+def _not_finite(measurements: Mapping[str, Measurement], evaluators: Sequence[Evaluator]) -> str:
+    """A sentence on the first evaluator whose value is NaN or infinite; empty when all are finite."""
+    for evaluator in evaluators:
+        value = measurements[evaluator.name].value
+        if not math.isfinite(value):
+            return f"A score must be a finite number, but {evaluator.name} is {value}."
+    return ""
+
+
+def _refuse_equal_names(evaluators: Sequence[Evaluator]) -> None:
+    names = [evaluator.name for evaluator in evaluators]
+    for name in names:
+        if names.count(name) > 1:
+            raise SearchError(
+                f"Each evaluator must measure something else, but two measure {name}; remove one, or give it another "
+                "workload or task."
+            )

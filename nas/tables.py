@@ -1,0 +1,88 @@
+"""Fronts and trials as tables for a terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from evaluators.base import Measurement
+from nas.run import Run
+from nas.trial import Trial, TrialState
+
+_SCALES = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (0.0, "µs")),
+    "bytes": ((1e9, "GB"), (1e6, "MB"), (0.0, "kB")),
+    "parameters": ((1e9, "B"), (1e6, "M"), (0.0, "k")),
+    "flops": ((1e12, "T"), (1e9, "G"), (0.0, "M")),
+}
+_DIVISORS = {
+    "µs": 1e-6,
+    "kB": 1e3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "B": 1e9,
+    "T": 1e12,
+    "ms": 1e-3,
+    "s": 1.0,
+    "MB": 1e6,
+    "GB": 1e9,
+}
+
+
+def shown(measurement: Measurement) -> str:
+    """A measurement as people read it: 4.12 ms, 0.823, 5.3M, with half its interval where it has one."""
+    value, low, high = measurement.value, *(measurement.ci95 or (measurement.value, measurement.value))
+    suffix = next((name for least, name in _SCALES.get(measurement.unit, ()) if abs(value) >= least), "")
+    divisor = _DIVISORS.get(suffix, 1.0)
+    interval = f" ±{(high - low) / 2 / divisor:.2g}" if measurement.ci95 else ""
+    return f"{value / divisor:.4g}{interval}{' ' if suffix in {'s', 'ms', 'µs'} else ''}{suffix}"
+
+
+def trials_table(run: Run, trials: Sequence[Trial], *, title: str) -> Table:
+    """One row a trial: who proposed it, what was measured, what is kept."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("trial", justify="right")
+    table.add_column("from")
+    objectives = [objective.name for objective in run.goal.objectives]
+    limited = [one.name for one in run.goal.constraints if one.name not in objectives]
+    for name in (*objectives, *limited):
+        table.add_column(name.replace("_", " "), justify="right")
+        supernet = run.supernet.measurements.get(name)
+        if supernet is not None and supernet.unit not in {"accuracy", "perplexity"}:
+            table.add_column("×", justify="right")
+    for heading in ("layers", "heads", "neurons"):
+        table.add_column(heading, justify="right")
+    for trial in trials:
+        table.add_row(str(trial.number), trial.source, *_cells(run, trial, (*objectives, *limited)), *_kept(trial))
+    return table
+
+
+def _cells(run: Run, trial: Trial, names: Sequence[str]) -> list[str]:
+    cells = []
+    for name in names:
+        measurement, supernet = trial.measurements.get(name), run.supernet.measurements.get(name)
+        failed = "failed" if trial.state is TrialState.FAILED else "–"
+        cells.append(failed if measurement is None else shown(measurement))
+        if supernet is not None and supernet.unit not in {"accuracy", "perplexity"}:
+            cells.append("" if measurement is None else f"{measurement.value / supernet.value:.2f}")
+    return cells
+
+
+def _kept(trial: Trial) -> tuple[str, str, str]:
+    kept, shape = trial.sub_network, trial.sub_network.shape
+    return (
+        f"{len(kept.kept_layers)}/{shape.num_layers}",
+        f"{sum(kept.num_heads)}/{shape.num_layers * shape.num_heads}",
+        f"{sum(kept.num_neurons)}/{shape.num_layers * shape.num_neurons}",
+    )
+
+
+def measurements_table(measurements: Mapping[str, Measurement]) -> Table:
+    """One row a measurement, with what a reader must know about it."""
+    table = Table()
+    for heading in ("measurement", "value", "n", "p90", "note"):
+        table.add_column(heading, justify="left" if heading in {"measurement", "note"} else "right")
+    for name, measurement in measurements.items():
+        p90 = "" if measurement.p90 is None else shown(Measurement(value=measurement.p90, unit=measurement.unit))
+        table.add_row(name, shown(measurement), str(measurement.n), p90, ", ".join(measurement.flags).replace("_", " "))
+    return table
