@@ -95,7 +95,7 @@ class Memory:
     workload: WorkloadName
     batch_size: int = 1
     context_tokens: int = 128
-    decode_tokens: int = 4
+    decode_tokens: int = 2
 
     def __post_init__(self) -> None:
         self._workload()

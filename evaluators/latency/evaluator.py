@@ -50,7 +50,7 @@ class Latency:
     workload: WorkloadName
     batch_size: int = 1
     context_tokens: int = 128
-    decode_tokens: int = 4
+    decode_tokens: int = 2
     target_interval: float = 0.03
     max_s: float = 3.0
 

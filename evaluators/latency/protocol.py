@@ -31,7 +31,7 @@ MIN_BLOCKS = 6
 MIN_S = 1.0
 """Repeats on both sides before a narrow interval is believed."""
 
-BLOCK_S = 0.05
+BLOCK_S = 0.02
 SETTLE_S = 0.05
 """Run at the beginning of a block without being counted, in whole repeats."""
 

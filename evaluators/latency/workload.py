@@ -57,7 +57,7 @@ class Workload:
     name: WorkloadName
     batch_size: int = 1
     context_tokens: int = 128
-    decode_tokens: int = 4
+    decode_tokens: int = 2
 
     def __post_init__(self) -> None:
         if self.name not in get_args(WorkloadName):

@@ -1,5 +1,6 @@
 """`nas search`: a run's folder around a search."""
 
+import shutil
 import time
 import uuid
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from nas.environment import describe_environment
 from nas.progress import SearchProgress
 from nas.run import Run, shape_to_json
 from nas.run_directory import RunDirectory, RunDirectoryError
-from nas.search import Prepared, Search, prepare
+from nas.search import Prepared, Search, SearchError, prepare
 from nas.store.trial_store import TrialStore
 from nas.tables import trials_table
 
@@ -45,8 +46,13 @@ def run_search(
     prepared = prepare(config)
     directory = RunDirectory.open(folder) if resume else _create(folder, config, prepared)
     progress = SearchProgress(console, max_trials=config.trials)
-    with directory.lock(), TrialStore(directory.trials_path) as store, progress:
-        Search(config, prepared, directory, store).run(progress)
+    try:
+        with directory.lock(), TrialStore(directory.trials_path) as store, progress:
+            Search(config, prepared, directory, store).run(progress)
+    except SearchError:
+        if not resume:
+            shutil.rmtree(folder)  # nothing was measured, so that nothing stands in the way of a mended config
+        raise
     _conclude(folder)
 
 
