@@ -1,0 +1,236 @@
+"""The search itself, with a tiny model and evaluators whose answers are known."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from nas.config import SearchConfig, parse_config
+from nas.front import front_of
+from nas.objectives import InfeasibleBudgetError
+from nas.run import Run, shape_to_json
+from nas.run_directory import RunDirectory
+from nas.search import Prepared, Search, SearchError, Status, prepare
+from nas.seeds import Seed
+from nas.store.trial_store import TrialStore
+from nas.supernet.supernet import Supernet
+from nas.trial import TrialState
+from search_spaces import make_space
+from search_spaces.base import largest, smallest
+from tests.nas.supernet.tiny_models import tiny_model
+
+CONFIG = """\
+model: tiny
+objectives: [parameters, perplexity]
+strategy: {type: random, seeds: []}
+trials: 12
+"""
+
+
+def num_parameters(subject: Subject) -> float:
+    return float(sum(parameter.numel() for parameter in subject.model.parameters()))
+
+
+@dataclass(kw_only=True)
+class Known:
+    """An evaluator that computes its value from the model, and counts its calls."""
+
+    name: str
+    value: Callable[[Subject], float] = num_parameters
+    unit: str = "parameters"
+    direction: Direction = "minimize"
+    varies: bool = False
+    calls: int = field(default=0)
+
+    def evaluate(self, subject: Subject) -> dict[str, Measurement]:
+        self.calls += 1
+        return {self.name: Measurement(value=self.value(subject), unit=self.unit)}
+
+
+def quality(subject: Subject) -> float:
+    """Worse the smaller the model, so that every size is on the front."""
+    return 1e6 / num_parameters(subject)
+
+
+class Bench:
+    """A search over a tiny Llama in a folder."""
+
+    def __init__(
+        self, folder: Path, *, quality: Known | None = None, cost: Known | None = None, config: str = CONFIG
+    ) -> None:
+        self.cost = cost or Known(name="parameters")
+        self.quality = quality or Known(name="perplexity", unit="perplexity", value=globals()["quality"])
+        supernet = Supernet(tiny_model("llama"))
+        space = make_space("joint", supernet.shape, supernet.ranking)
+        self.config: SearchConfig = parse_config(config)
+        self.prepared = Prepared(
+            supernet=supernet,
+            space=space,
+            seeds=(
+                Seed(candidate=largest(space), source="supernet"),
+                Seed(candidate=smallest(space), source="smallest"),
+            ),
+            objectives=(self.cost, self.quality),
+            also=(),
+        )
+        self.directory = RunDirectory(folder)
+        self.statuses: list[Status] = []
+
+    def run(self) -> Run:
+        if not self.directory.config_path.exists():
+            environment = {"search_id": "x", "device": {}, "supernet": shape_to_json(self.prepared.supernet.shape)}
+            RunDirectory.create(self.directory.path, config_yaml=self.config.to_yaml(), environment=environment)
+        with TrialStore(self.directory.trials_path) as store:
+            Search(self.config, self.prepared, self.directory, store).run(self.statuses.append)
+        return Run.open(self.directory.path)
+
+
+def test_the_first_trials_are_the_supernet_and_the_smallest(tmp_path: Path) -> None:
+    run = Bench(tmp_path).run()
+    assert [trial.source for trial in run.trials] == ["supernet", "smallest"] + ["random"] * 10
+    assert run.trials[0].sub_network.is_full
+    assert len({trial.sub_network.key for trial in run.trials}) == 12
+    assert all(trial.state is TrialState.COMPLETE for trial in run.trials)
+
+
+def test_measurements_are_of_the_active_sub_network(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for trial in bench.run().trials:
+        extracted = bench.prepared.supernet.extract(trial.sub_network)
+        assert trial.measurements["parameters"].value == sum(p.numel() for p in extracted.parameters())
+
+
+def test_hypervolume_never_falls_and_the_file_has_the_last(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    run = bench.run()
+    volumes = [status.hypervolume for status in bench.statuses]
+    assert volumes == sorted(volumes)
+    assert run.record["hypervolume"] == volumes[-1] > 0
+
+
+def test_a_resumed_search_evaluates_nothing_twice(tmp_path: Path) -> None:
+    first = Bench(tmp_path, config=CONFIG.replace("12", "7"))
+    first.run()
+    second = Bench(tmp_path)
+    resumed = second.run()
+    assert (first.cost.calls, second.cost.calls) == (7, 5)
+    alone = Bench(tmp_path / "alone").run()
+    assert [trial.sub_network for trial in resumed.trials] == [trial.sub_network for trial in alone.trials]
+
+
+def test_a_trial_that_goes_wrong_fails_and_the_search_goes_on(tmp_path: Path) -> None:
+    calls = itertools.count()
+
+    def moody(subject: Subject) -> float:
+        call = next(calls)
+        if call == 3:
+            return math.nan
+        if call == 4:
+            raise RuntimeError("out of memory")
+        if call == 5:
+            raise EvaluationError("A score must be had.")
+        return quality(subject)
+
+    run = Bench(tmp_path, quality=Known(name="perplexity", unit="perplexity", value=moody)).run()
+    failed = {trial.number: trial.reason for trial in run.trials if trial.state is TrialState.FAILED}
+    assert failed == {
+        3: "A score must be a finite number, but perplexity is nan.",
+        4: "RuntimeError: out of memory",
+        5: "A score must be had.",
+    }
+    assert len(run.trials) == 12
+    assert not set(failed) & {trial.number for trial in run.front()}
+
+
+def test_a_supernet_that_fails_ends_the_search_before_anything_is_stored(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, quality=Known(name="perplexity", value=lambda subject: math.nan))
+    with pytest.raises(SearchError, match=r"begins with the supernet itself, and that failed: .*perplexity is nan"):
+        bench.run()
+    with TrialStore(bench.directory.trials_path) as store:
+        assert store.trials(bench.prepared.supernet.shape) == []
+
+
+def test_an_unreachable_budget_names_what_is_reached(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, config=CONFIG + "budget: {parameters: {max: 0.01x}}\n")
+    with pytest.raises(InfeasibleBudgetError, match=r"budget on parameters must be within reach .* relax the budget"):
+        bench.run()
+    with TrialStore(bench.directory.trials_path) as store:
+        assert len(store.trials(bench.prepared.supernet.shape)) == 2
+
+
+def test_a_budget_keeps_trials_above_it_off_the_front(tmp_path: Path) -> None:
+    run = Bench(tmp_path, config=CONFIG + "budget: {parameters: {max: 0.5x}}\n").run()
+    limit = 0.5 * run.supernet.measurements["parameters"].value
+    assert run.front()
+    assert all(trial.measurements["parameters"].value <= limit for trial in run.front())
+
+
+def test_what_varies_is_measured_again_on_the_front(tmp_path: Path) -> None:
+    """The first reading of each model flatters it by up to a half; what is left on the front are second readings."""
+    seen: dict[float, int] = {}
+
+    def flattering(subject: Subject) -> float:
+        size = num_parameters(subject)
+        seen[size] = seen.get(size, 0) + 1
+        return size if seen[size] > 1 or subject.reference is None else size * (0.5 + size % 7 / 14)
+
+    bench = Bench(tmp_path, cost=Known(name="parameters", value=flattering, varies=True))
+    run = bench.run()
+    assert bench.quality.calls == 12  # what does not vary is not measured again
+    for trial in run.front():
+        extracted = bench.prepared.supernet.extract(trial.sub_network)
+        assert trial.measurements["parameters"].value == sum(p.numel() for p in extracted.parameters())
+    assert [trial.number for trial in front_of(run.trials, run.goal)] == [
+        trial["number"] for trial in run.record["trials"]
+    ]
+
+
+def test_the_reference_is_the_supernet_and_only_others_have_one(tmp_path: Path) -> None:
+    sizes: list[tuple[float, float | None, float | None]] = []
+
+    def look(subject: Subject) -> float:
+        own = num_parameters(subject)
+        reference = None
+        if subject.reference is not None:
+            with subject.reference() as supernet:
+                reference = float(sum(parameter.numel() for parameter in supernet.parameters()))
+            assert num_parameters(subject) == own
+        recorded = subject.reference_measurements.get("parameters")
+        sizes.append((own, reference, None if recorded is None else recorded.value))
+        return quality(subject)
+
+    Bench(tmp_path, quality=Known(name="perplexity", value=look)).run()
+    full = sizes[0][0]
+    assert sizes[0] == (full, None, None)
+    assert all(reference == recorded == full for _, reference, recorded in sizes[1:])
+
+
+def test_a_small_space_ends_when_nothing_is_left(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, config=CONFIG.replace("12", "1000"))
+    shape, ranking = bench.prepared.supernet.shape, bench.prepared.supernet.ranking
+    space = make_space("layer_drop", shape, ranking, drop="layer")
+    bench.prepared = Prepared(
+        supernet=bench.prepared.supernet,
+        space=space,
+        seeds=(Seed(candidate=largest(space), source="supernet"), Seed(candidate=smallest(space), source="smallest")),
+        objectives=bench.prepared.objectives,
+        also=(),
+    )
+    assert len(bench.run().trials) == 2 ** (shape.num_layers - 1)
+
+
+def test_time_ends_a_search(tmp_path: Path) -> None:
+    run = Bench(tmp_path, config=CONFIG.replace("trials: 12", "time: 0.000001s")).run()
+    assert len(run.trials) == 2
+
+
+def test_two_evaluators_of_one_measurement_are_refused() -> None:
+    config = parse_config(
+        CONFIG.replace("[parameters, perplexity]", "[flops, {flops: {context_tokens: 8}}]").replace("tiny", "bundled")
+    )
+    with pytest.raises(SearchError, match="must measure something else, but two measure flops"):
+        prepare(config)
