@@ -1,5 +1,6 @@
 """Amounts as people write them in budgets: ``4.1ms``, ``0.6x``, ``4M``, ``1.5GiB``."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ _SUFFIXES: dict[str, dict[str, float]] = {
     "parameters": _COUNTS,
     "flops": _COUNTS,
 }
+_DURATIONS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµ%]*)\s*")
 
 
@@ -37,7 +39,8 @@ class Amount:
         return self.suffix == "x"
 
     def __str__(self) -> str:
-        return f"{self.number:g}{self.suffix}"
+        """As people write it, every digit kept."""
+        return f"{self.number!r}".removesuffix(".0") + self.suffix
 
     def absolute(self, unit: str, supernet: float) -> float:
         """The amount in ``unit``.
@@ -78,7 +81,7 @@ def parse_amount(text: str | float) -> Amount:
         AmountError: It is no such thing.
     """
     match = _AMOUNT.fullmatch(str(text))
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise AmountError(f"An amount must be a positive number with a unit, got {text!r}; write 4.1ms, 0.6x or 4M.")
     return Amount(number=float(match[1]), suffix=match[2])
 
@@ -89,8 +92,10 @@ def parse_duration_s(text: str | float) -> float:
     Raises:
         AmountError: It is no such thing.
     """
-    amount = parse_amount(text)
-    factors = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-    if amount.suffix not in factors:
-        raise AmountError(f"A duration must end in s, m or h, got {text!r}; write 90s, 20m or 1.5h.")
-    return amount.number * factors[amount.suffix]
+    try:
+        amount = parse_amount(text)
+        return amount.number * _DURATIONS[amount.suffix]
+    except (AmountError, KeyError) as error:
+        raise AmountError(
+            f"A duration must be a positive number that ends in s, m or h, got {text!r}; write 90s, 20m or 1.5h."
+        ) from error

@@ -247,9 +247,19 @@ def _override(record: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set must give a YAML value, got {override!r}; quote it.") from error
 
 
+_EXPECTED = {
+    "model_type": "a mapping such as {{type: random}} or {{max: 0.6x}}",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+    "too_short": "a list of at least {min_length}",
+}
+"""What pydantic would tell in its own terms, by type of problem."""
+
+
 def _explain(error: ValidationError) -> str:
-    """The first problem as one sentence."""
-    problem = error.errors()[0]
+    """One sentence on the first problem, or on the first unknown key: it may be what a missing key was meant to be."""
+    problems = error.errors()
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(problem["loc"])
@@ -257,6 +267,9 @@ def _explain(error: ValidationError) -> str:
         return f"A config must hold known keys only, got {key!r}; did you mean {nearest[0]!r}?"
     if problem["type"] == "missing":
         return f"A config must have the key {key!r}, and this one does not; add it."
+    if problem["type"] in _EXPECTED:
+        expected = _EXPECTED[problem["type"]].format(**problem.get("ctx", {}))
+        return f"In the config, {key} must be {expected}, got {problem['input']!r}."
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     where = f"In the config, {key}: " if key else "In the config, "
     return f"{where}{message}, got {problem['input']!r}." if problem["type"] != "value_error" else f"{where}{message}."

@@ -93,7 +93,7 @@ def objectives_of(evaluators: Sequence[Evaluator]) -> tuple[Objective, ...]:
 
 
 def measured_name(asked: str, names: Sequence[str]) -> str:
-    """The measurement that a budget means: its full name, or a part such as ``latency`` that only one name has.
+    """The measurement that somebody means: its full name, or a part such as ``latency`` that only one name has.
 
     Raises:
         BudgetError: No measurement or several fit.
@@ -104,7 +104,7 @@ def measured_name(asked: str, names: Sequence[str]) -> str:
     if len(fitting) != 1:
         found = f"several fit ({', '.join(fitting)})" if fitting else "none fits"
         raise BudgetError(
-            f"A budget must name one measurement, got {asked!r} and {found}; choose one of {', '.join(names)}."
+            f"A name must mean one measurement, got {asked!r} and {found}; choose one of {', '.join(names)}."
         )
     return fitting[0]
 
@@ -126,12 +126,18 @@ def constraint_for(
         aliases: Names of evaluators to the measurements they serve, so that ``latency`` means ``decode_latency``.
 
     Raises:
-        BudgetError: Nothing of that name was measured.
+        BudgetError: Nothing of that name was measured, or the amount is relative to a 0 or a NaN.
         AmountError: The amount's unit does not fit.
     """
     name = measured_name(aliases.get(asked, asked), list(supernet))
     own = supernet[name]
-    return Constraint(name=name, unit=own.unit, bound=bound, limit=amount.absolute(own.unit, own.value))
+    limit = amount.absolute(own.unit, own.value)
+    if limit == 0 or not math.isfinite(limit):
+        raise BudgetError(
+            f"A relative budget must be a share of something, got {amount} of {name}, which is {own.value:g} for the "
+            f"supernet; give an amount in {own.unit}."
+        )
+    return Constraint(name=name, unit=own.unit, bound=bound, limit=limit)
 
 
 def constraints_of(

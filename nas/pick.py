@@ -1,6 +1,8 @@
 """Choosing a trial within budgets."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from nas.amount import parse_amount
@@ -22,7 +24,7 @@ def pick(run: Run, *, budgets: Sequence[tuple[Literal["max", "min"], str]], best
     Args:
         run: Any run.
         budgets: ``("max", "latency=0.6x")`` each.
-        best: The measurement to be best in; None means the first objective.
+        best: The objective to be best in; None means the first.
 
     Raises:
         NothingFitsError: No trial meets them; the message says how close the nearest comes.
@@ -53,11 +55,17 @@ def _objective(run: Run, best: str | None) -> Objective:
 
 def _nearest(run: Run, constraints: Sequence[Constraint]) -> str:
     """How close the trial comes that exceeds the budgets by least."""
-    candidates = [trial for trial in run.trials if Goal(objectives=run.goal.objectives).is_eligible(trial)]
-    limits = ", ".join(f"{one.name} {one.bound} {one.limit:.4g} {one.unit}" for one in constraints)
+    limited = Goal(objectives=run.goal.objectives, constraints=tuple(constraints))
+    unlimited = replace(limited, constraints=())
+    candidates = [
+        trial
+        for trial in run.trials
+        if unlimited.is_eligible(trial) and all(math.isfinite(violation) for violation in limited.violations(trial))
+    ]
     if not candidates:
-        return f"A trial must be complete to be picked, and this run has none within {limits}; let the search go on."
-    nearest = min(candidates, key=lambda trial: max(one.violation(trial.measurements) for one in constraints))
+        return "A trial must be complete to be picked, and this run has none that is; let the search go on by --resume."
+    nearest = min(candidates, key=lambda trial: max(limited.violations(trial)))
+    limits = ", ".join(f"{one.name} {one.bound} {one.limit:.4g} {one.unit}" for one in constraints)
     reached = ", ".join(f"{one.name} {nearest.measurements[one.name].value:.4g} {one.unit}" for one in constraints)
     return (
         f"No trial meets {limits}; the nearest is trial {nearest.number} with {reached}; "

@@ -52,6 +52,7 @@ class SearchProgress:
             self._console.print(
                 f"trial {len(status.trials)}{total} {_line(status)} | {_standing(status)} | {left}",
                 highlight=False,
+                markup=False,
                 soft_wrap=True,
             )
 
@@ -82,6 +83,6 @@ def _best(members: list[Trial], objective: Objective) -> str:
 def _line(status: Status) -> str:
     trial = status.trial
     if trial.state is TrialState.FAILED:
-        return f"[{trial.source}] failed: {trial.reason}"
+        return f"({trial.source}) failed: {trial.reason}"
     values = ", ".join(f"{one.name} {shown(trial.measurements[one.name])}" for one in status.goal.objectives)
     return f"({trial.source}) {values}"

@@ -44,6 +44,11 @@ class Run:
         record = directory.read_front()
         with TrialStore(directory.trials_path) as store:
             trials = tuple(store.trials(shape))
+        if not any(trial.source == "supernet" for trial in trials):
+            raise RunDirectoryError(
+                f"{directory.trials_path} must hold the trials of the run, the supernet's first, but it does not; "
+                "restore it from a copy."
+            )
         try:
             goal = Goal(
                 objectives=tuple(

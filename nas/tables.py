@@ -14,6 +14,7 @@ _SCALES = {
     "parameters": ((1e9, "B"), (1e6, "M"), (0.0, "k")),
     "flops": ((1e12, "T"), (1e9, "G"), (0.0, "M")),
 }
+"""Costs: for each unit, the least value that is shown in which one."""
 _DIVISORS = {
     "µs": 1e-6,
     "kB": 1e3,
@@ -48,7 +49,7 @@ def trials_table(run: Run, trials: Sequence[Trial], *, title: str) -> Table:
     for name in (*objectives, *limited):
         table.add_column(name.replace("_", " "), justify="right")
         supernet = run.supernet.measurements.get(name)
-        if supernet is not None and supernet.unit not in {"accuracy", "perplexity"}:
+        if supernet is not None and supernet.unit in _SCALES:
             table.add_column("×", justify="right")
     for heading in ("layers", "heads", "neurons"):
         table.add_column(heading, justify="right")
@@ -63,7 +64,7 @@ def _cells(run: Run, trial: Trial, names: Sequence[str]) -> list[str]:
         measurement, supernet = trial.measurements.get(name), run.supernet.measurements.get(name)
         failed = "failed" if trial.state is TrialState.FAILED else "–"
         cells.append(failed if measurement is None else shown(measurement))
-        if supernet is not None and supernet.unit not in {"accuracy", "perplexity"}:
+        if supernet is not None and supernet.unit in _SCALES:
             cells.append("" if measurement is None else f"{measurement.value / supernet.value:.2f}")
     return cells
 

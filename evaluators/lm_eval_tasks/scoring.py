@@ -42,12 +42,14 @@ class Batch:
         num_logits: Positions, counted from the right end of the rows, whose logits are needed.
         positions_N: int64, where each scored token is predicted, in the flattened ``(B, num_logits)``.
         targets_N: int64, the scored tokens; those of one request stand together.
+        requests_N: int64, which of the batch's requests each of them belongs to.
     """
 
     input_ids_BT: Tensor
     num_logits: int
     positions_N: Tensor
     targets_N: Tensor
+    requests_N: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,17 +139,18 @@ def _batch(
     width = len(inputs[0])
     padded = [[*tokens, *[_PADDING_ID] * (width - len(tokens))] for tokens in inputs]
     scored = [
-        (row, len(inputs[row]) - len(tokens) + offset, token)
-        for row, tokens in continuations
+        (request, row, len(inputs[row]) - len(tokens) + offset, token)
+        for request, (row, tokens) in enumerate(continuations)
         for offset, token in enumerate(tokens)
     ]
-    first = min(column for _, column, _ in scored)
-    positions = [row * (width - first) + column - first for row, column, _ in scored]
+    first = min(column for _, _, column, _ in scored)
+    positions = [row * (width - first) + column - first for _, row, column, _ in scored]
     return Batch(
         input_ids_BT=torch.tensor(padded, device=device),
         num_logits=width - first,
         positions_N=torch.tensor(positions, device=device),
-        targets_N=torch.tensor([token for _, _, token in scored], device=device),
+        targets_N=torch.tensor([token for _, _, _, token in scored], device=device),
+        requests_N=torch.tensor([request for request, _, _, _ in scored], device=device),
     )
 
 
@@ -181,18 +184,31 @@ def log_likelihoods(model: nn.Module, plan: Plan) -> list[tuple[float, bool]]:
 
 
 def _score(logits_BTV: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Float32 log-probability of each scored token, and whether it is the likeliest one."""
+    """Float32 log-probability of each scored token, and what ``_is_greedy`` says of it."""
     vocabulary = logits_BTV.shape[-1]
     logits_XV = logits_BTV.reshape(-1, vocabulary)
-    log_probs, greedy = [], []
     step = max(1, (_LOGITS_AT_ONCE_CPU if logits_XV.is_cpu else _LOGITS_AT_ONCE) // vocabulary)
-    for positions_N, targets_N in zip(batch.positions_N.split(step), batch.targets_N.split(step), strict=True):
+    largest, sums = [], []
+    for positions_N in batch.positions_N.split(step):
+        # logsumexp written out: in place, and the maximum serves twice; half the time of the function.
         logits_NV = logits_XV.index_select(0, positions_N).float()
-        target_logits_N = logits_NV.gather(1, targets_N[:, None])[:, 0]
-        log_probs.append(target_logits_N - logits_NV.logsumexp(dim=1))
-        # Finding the place of the maximum is slow, so only where it can be the target; of equals the first counts.
-        largest_N = target_logits_N == logits_NV.amax(dim=1)
-        greedy_N = largest_N.clone()
-        greedy_N[largest_N] = logits_NV[largest_N].argmax(dim=1) == targets_N[largest_N]
-        greedy.append(greedy_N)
-    return torch.cat(log_probs), torch.cat(greedy)
+        largest_N1 = logits_NV.amax(dim=1, keepdim=True)
+        sums.append(logits_NV.sub_(largest_N1).exp_().sum(dim=1))
+        largest.append(largest_N1[:, 0])
+    target_logits_N = logits_XV[batch.positions_N, batch.targets_N].float()
+    largest_N = torch.cat(largest)
+    log_probs_N = target_logits_N - largest_N - torch.cat(sums).log()
+    return log_probs_N, _is_greedy(logits_XV, batch, target_logits_N == largest_N, step)
+
+
+def _is_greedy(logits_XV: Tensor, batch: Batch, is_largest_N: Tensor, step: int) -> Tensor:
+    """Whether each scored token is the likeliest one, of equals the first; False throughout a request with a miss.
+
+    Finding the place of a maximum is slow, so it is sought only in requests of which every token equals the maximum.
+    """
+    misses_R = torch.zeros_like(batch.requests_N).index_add_(0, batch.requests_N, (~is_largest_N).long())
+    greedy_N = misses_R[batch.requests_N] == 0
+    rows_N, targets_N = batch.positions_N[greedy_N], batch.targets_N[greedy_N]
+    firsts = [logits_XV.index_select(0, some_N).argmax(dim=1) for some_N in rows_N.split(step)]
+    greedy_N[greedy_N.clone()] = torch.cat(firsts) == targets_N
+    return greedy_N

@@ -11,12 +11,13 @@ from search_spaces.sub_network import SubNetwork
 def prune_uniformly(scores: UnitScores, shape: SupernetShape, costs: UnitCosts, *, share: float) -> SubNetwork:
     """Keeps whole KV groups and neurons in the same number everywhere.
 
-    The number of groups is rounded to the nearest, and the neurons take up what remains of the budget.
+    The number of groups is rounded to the nearest that leaves room for a neuron, and the neurons take up what remains
+    of the budget. One group and one neuron are the least.
     """
-    groups = min(max(1, round(share * shape.num_kv_groups)), shape.num_kv_groups)
     group_cost = costs.kv_group + shape.heads_per_group * costs.head
-    per_layer = share * costs.layers_total(shape) / shape.num_layers - groups * group_cost
-    neurons = min(max(1, int(per_layer / costs.neuron)), shape.num_neurons)
+    budget = share * costs.layers_total(shape) / shape.num_layers
+    groups = max(1, min(round(share * shape.num_kv_groups), int((budget - costs.neuron) / group_cost)))
+    neurons = min(max(1, int((budget - groups * group_cost) / costs.neuron)), shape.num_neurons)
     layers = shape.num_layers
     return rank(scores, shape).keep_best(
         shape,

@@ -37,7 +37,9 @@ def calibration_batches(
     try:
         content = text.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ImportanceError(f"The calibration text must be a readable UTF-8 file, got {text} ({error}).") from error
+        raise ImportanceError(
+            f"The calibration text must be a readable UTF-8 file, got {text} ({error}); check the path."
+        ) from error
     ids = tokenizer(content, add_special_tokens=False, verbose=False)["input_ids"]
     num_sequences = min(max_sequences, len(ids) // sequence_tokens)
     if num_sequences == 0:

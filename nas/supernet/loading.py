@@ -35,6 +35,7 @@ def load_pretrained(
     """Loads a model in eval mode. The arguments are those of ``Supernet.load``."""
     if dtype not in DTYPES:
         raise ModelLoadingError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}; choose one of these.")
+    picked = pick_device(device)
     config = load_config(id_or_folder, revision=revision, trust_remote_code=trust_remote_code)
     source, options = _source(id_or_folder), _options(revision, trust_remote_code)
     model_class = _model_class(config)
@@ -44,7 +45,7 @@ def load_pretrained(
             config=config,
             dtype=dtype,
             use_safetensors=True,
-            device_map=_device_map(config, model_class, dtype, device),
+            device_map=_device_map(config, model_class, dtype, picked, may_spread=device == "auto"),
             **options,
         )
     return model.eval(), _tokenizer(source, options)
@@ -118,10 +119,9 @@ def _model_class(config: Any) -> Any:
     return getattr(transformers, named, AutoModelForCausalLM)
 
 
-def _device_map(config: Any, model_class: Any, dtype: str, device: str) -> Any:
-    """One device where the model fits, else a spread over all GPUs by accelerate."""
-    picked = pick_device(device)
-    if device != "auto" or picked.type == "cpu" or torch.cuda.device_count() < 2:
+def _device_map(config: Any, model_class: Any, dtype: str, picked: torch.device, *, may_spread: bool) -> Any:
+    """The picked device where the model fits, else a spread over all GPUs by accelerate."""
+    if not may_spread or picked.type == "cpu" or torch.cuda.device_count() < 2:
         return {"": picked}
     with torch.device("meta"):
         skeleton = _build(model_class, config)
@@ -142,6 +142,8 @@ def _tokenizer(source: str, options: dict[str, Any]) -> PreTrainedTokenizerBase 
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError):
         return None  # A model without a tokenizer can still be measured; evaluators that need one say so.
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        return None  # Without a file, transformers makes some families a tokenizer that knows no word.
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -95,5 +95,6 @@ def _hook(stack: ExitStack, layer: nn.Module, sublayer: Sublayer, units_F: Tenso
         del module, inputs
         return output * whole
 
-    for handle in (projection.register_forward_pre_hook(scale_units), projection.register_forward_hook(scale_output)):
+    addition = layer.get_submodule(sublayer.addition)  # behind a norm, which would undo a scale
+    for handle in (projection.register_forward_pre_hook(scale_units), addition.register_forward_hook(scale_output)):
         stack.callback(handle.remove)

@@ -91,6 +91,11 @@ class Supernet:
         return device
 
     @property
+    def weights_bytes(self) -> int:
+        """Size of the supernet's weights, tied ones counted once."""
+        return sum(parameter.nbytes for parameter in self.model.parameters())
+
+    @property
     def layers(self) -> list[nn.Module]:
         """The layers in the tree: all of them unless a sub-network is active."""
         return list(self.model.base_model.get_submodule(self.family.layers).children())

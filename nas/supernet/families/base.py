@@ -46,7 +46,8 @@ class Sublayer:
         projections: Its weight matrices; the last one writes into the residual stream.
         modules: What computes the sublayer's contribution to the residual stream; silenced when it is dropped.
         norms: Norms that serve this sublayer alone; bypassed when it is dropped. The norm of a post-norm layer
-            (BERT) normalises the residual stream itself, so it is not listed.
+            (BERT) normalises the residual stream itself, so it is not listed. The first stands before the sublayer;
+            a second one stands behind it (Gemma).
     """
 
     projections: tuple[Projection, ...]
@@ -57,6 +58,11 @@ class Sublayer:
     def output(self) -> str:
         """Path of the projection into the residual stream; its input features are the sublayer's units."""
         return self.projections[-1].path
+
+    @property
+    def addition(self) -> str:
+        """Path of what is added to the residual stream: the output projection, or the norm behind it."""
+        return self.norms[1] if len(self.norms) > 1 else self.output
 
 
 def no_attributes(attention: nn.Module, num_heads: int, num_kv_heads: int) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     influence = 1 − mean over tokens of cos(x, x + f(x)),
 
 with x the residual stream before the sublayer and f(x) what it adds; ShortGPT's score (arXiv:2403.03853), taken per
-sublayer instead of per layer. Units are not told apart: each is worth as much as its sublayer.
+sublayer instead of per layer. Units are not told apart: each is worth as much as its sublayer. In a post-norm layer
+(BERT) the norm between attention and MLP is left out of account.
 """
 
 from collections.abc import Sequence
@@ -65,11 +66,11 @@ class _LayerRecorder:
         self._stream_BTD: Tensor | None = None
 
     def watch(self, layer: nn.Module, attention: Sublayer, mlp: Sublayer) -> list[Any]:
-        """Hooks on the layer and on the output projection of each sublayer."""
+        """Hooks on the layer and on what each sublayer adds."""
         return [
             layer.register_forward_pre_hook(self._start),
-            layer.get_submodule(attention.output).register_forward_hook(self._record(self._attention)),
-            layer.get_submodule(mlp.output).register_forward_hook(self._record(self._mlp)),
+            layer.get_submodule(attention.addition).register_forward_hook(self._record(self._attention)),
+            layer.get_submodule(mlp.addition).register_forward_hook(self._record(self._mlp)),
         ]
 
     def _start(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:

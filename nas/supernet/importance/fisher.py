@@ -21,7 +21,7 @@ from search_spaces.sub_network import SubNetwork
 
 
 def fisher_importance(supernet: Supernet, batches: Sequence[Tensor]) -> UnitScores:
-    """Scores of all units and sublayers, in float32 gradients on the model's own device.
+    """Scores of all units and sublayers, from gradients in the model's own dtype and on its own device.
 
     Raises:
         ImportanceError: The model has no head that gives logits, so there is no loss.

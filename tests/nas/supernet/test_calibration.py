@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from evaluators.bundled_text import CALIBRATION_TEXT
+from nas.bundled import BUNDLED_MODEL
+from nas.supernet.calibration import calibration_batches
+from nas.supernet.importance import ImportanceError
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(BUNDLED_MODEL)
+    return loaded
+
+
+def test_batches_are_the_beginning_of_the_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    batches = calibration_batches(tokenizer, CALIBRATION_TEXT, sequence_tokens=16, batch_size=4, max_sequences=10)
+    assert [tuple(batch.shape) for batch in batches] == [(4, 16), (4, 16), (2, 16)]
+    assert all(batch.dtype == torch.int64 for batch in batches)
+    ids = tokenizer(CALIBRATION_TEXT.read_text(), add_special_tokens=False, verbose=False)["input_ids"]
+    assert torch.cat(batches).flatten().tolist() == ids[:160]
+
+
+def test_text_of_less_than_was_asked_for(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """A whole sequence is used, what is left over is not."""
+    words = CALIBRATION_TEXT.read_text()[:400]
+    num_ids = len(tokenizer(words, add_special_tokens=False)["input_ids"])
+    path = tmp_path / "short.txt"
+    path.write_text(words)
+    [batch] = calibration_batches(tokenizer, path, sequence_tokens=num_ids // 2)
+    assert batch.shape == (2, num_ids // 2)
+    with pytest.raises(ImportanceError, match=f"at least {num_ids + 1} tokens, got {num_ids} in .*; give a longer"):
+        calibration_batches(tokenizer, path, sequence_tokens=num_ids + 1)
+
+
+def test_empty_text(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(ImportanceError, match="at least 128 tokens, got 0"):
+        calibration_batches(tokenizer, tmp_path / "empty.txt")
+
+
+def test_model_without_a_tokenizer() -> None:
+    with pytest.raises(ImportanceError, match="needs a tokenizer, and the model has none; save one into its folder"):
+        calibration_batches(None, CALIBRATION_TEXT)
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "binary.txt"])
+def test_text_that_cannot_be_read(tokenizer: PreTrainedTokenizerBase, tmp_path: Path, name: str) -> None:
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(ImportanceError, match=f"must be a readable UTF-8 file, got .*{name} .*; check the path"):
+        calibration_batches(tokenizer, tmp_path / name)

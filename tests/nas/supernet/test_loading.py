@@ -1,0 +1,182 @@
+"""Models in the hub's format, saved by transformers itself; nothing here touches the network."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from nas.bundled import BUNDLED_MODEL
+from nas.supernet.families import UnsupportedArchitectureError
+from nas.supernet.loading import ModelLoadingError, load_config, load_pretrained, pick_device
+from nas.supernet.supernet import Supernet
+from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
+
+PLAIN: dict[str, Any] = {"dtype": "auto", "revision": None, "device": "cpu", "trust_remote_code": False}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """No progress bars of ``save_pretrained``."""
+    transformers_logging.disable_progress_bar()
+    yield
+    transformers_logging.enable_progress_bar()
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    tiny_model("llama").save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_every_family_from_a_folder(name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    model.save_pretrained(tmp_path)
+    supernet = Supernet.load(tmp_path, device="cpu")
+    assert type(supernet.model) is type(model)
+    assert supernet.family.model_types.count(name) == 1
+    assert supernet.tokenizer is None
+    assert not supernet.model.training
+    assert not any(parameter.requires_grad for parameter in supernet.model.parameters())
+    with torch.no_grad():
+        actual, expected = (one(input_ids=token_ids()).logits for one in (supernet.model, model))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+def test_bundled_model_with_its_tokenizer() -> None:
+    supernet = Supernet.load("bundled", device="cpu")
+    assert supernet.tokenizer is not None
+    assert supernet.tokenizer.pad_token is not None
+    assert supernet.model.config.vocab_size >= len(supernet.tokenizer) > 100
+
+
+def test_end_of_text_pads_where_a_tokenizer_has_no_padding(llama: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED_MODEL)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(llama)
+    _, loaded = load_pretrained(llama, **PLAIN)
+    assert loaded is not None
+    assert loaded.pad_token == loaded.eos_token is not None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)],
+)
+def test_dtype(llama: Path, dtype: str, expected: torch.dtype) -> None:
+    model, _ = load_pretrained(llama, **PLAIN | {"dtype": dtype})
+    assert {parameter.dtype for parameter in model.parameters()} == {expected}
+
+
+def test_dtype_of_the_checkpoint(tmp_path: Path) -> None:
+    tiny_model("llama").to(torch.bfloat16).save_pretrained(tmp_path)
+    assert Supernet.load(tmp_path).model.dtype == torch.bfloat16
+
+
+def test_unknown_dtype(llama: Path) -> None:
+    with pytest.raises(ModelLoadingError, match="dtype must be one of auto, .*; got 'int4'; choose one of these"):
+        load_pretrained(llama, **PLAIN | {"dtype": "int4"})
+
+
+def test_progress_bar_of_transformers_is_left_as_it_was(llama: Path) -> None:
+    for is_shown in (True, False):
+        (transformers_logging.enable_progress_bar if is_shown else transformers_logging.disable_progress_bar)()
+        load_config(llama, revision=None, trust_remote_code=False)
+        assert transformers_logging.is_progress_bar_enabled() is is_shown
+
+
+def test_missing_folder() -> None:
+    with pytest.raises(ModelLoadingError, match=r"must be 'bundled', a folder .*; /none/here could not be") as caught:
+        Supernet.load("/none/here")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("check the name, the revision and the network.")
+
+
+@pytest.mark.parametrize("model_type", ["mamba", "t5"])
+def test_unsupported_architecture_before_any_weight_is_wanted(tmp_path: Path, model_type: str) -> None:
+    """There are no weights: whoever looked for them would say so."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(
+        UnsupportedArchitectureError, match=f"must be one of bert, .*; got '{model_type}'; choose a supp"
+    ):
+        Supernet.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [("{", "not a valid JSON file"), ('{"model_type": "nonsense"}', "model type `nonsense`"), ("{}", "could not be")],
+)
+def test_config_that_is_none(tmp_path: Path, config: str, says: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ModelLoadingError, match=f"a folder or an id .*{says}") as caught:
+        Supernet.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_weights_are_refused(llama: Path) -> None:
+    (llama / "model.safetensors").unlink()
+    torch.save(tiny_model("llama").state_dict(), llama / "pytorch_model.bin")
+    with pytest.raises(ModelLoadingError, match=r"no file named model\.safetensors found"):
+        load_pretrained(llama, **PLAIN)
+
+
+def test_damaged_weights(llama: Path) -> None:
+    (llama / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(ModelLoadingError, match=r"could not be loaded \(Error while deserializing header"):
+        load_pretrained(llama, **PLAIN)
+
+
+def test_device_that_is_not_here(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(
+        ModelLoadingError, match="^device must exist on this machine, which has 2 CUDA devices; got 'cu"
+    ):
+        Supernet.load(llama, device="cuda:2")
+
+
+def test_device_that_is_none(llama: Path) -> None:
+    with pytest.raises(ModelLoadingError, match="^device must be auto, cpu, cuda or cuda:N; got 'gpu7'; choose one"):
+        Supernet.load(llama, device="gpu7")
+
+
+@pytest.mark.parametrize(("available", "expected"), [(True, "cuda:0"), (False, "cpu")])
+def test_device_where_none_is_named(monkeypatch: pytest.MonkeyPatch, available: bool, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert pick_device("auto") == torch.device(expected)
+
+
+@pytest.mark.parametrize(
+    ("device", "num_gpus", "free_share", "expected"),
+    [
+        ("auto", 2, 1.31, {"": torch.device("cuda:0")}),
+        ("auto", 2, 1.29, "balanced"),
+        ("auto", 1, 1.29, {"": torch.device("cuda:0")}),
+        ("cuda:0", 2, 1.29, {"": torch.device("cuda:0")}),
+        ("cpu", 2, 1.29, {"": torch.device("cpu")}),
+    ],
+)
+def test_model_is_spread_only_where_it_exceeds_a_gpu(
+    llama: Path, monkeypatch: pytest.MonkeyPatch, device: str, num_gpus: int, free_share: float, expected: object
+) -> None:
+    """The weights and a third more must be free."""
+    model = tiny_model("llama")
+    free_bytes = int(free_share * 2 * model.num_parameters())
+    asked: dict[str, Any] = {}
+
+    def from_pretrained(source: str, **options: Any) -> object:
+        asked.update(options)
+        return model
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_bytes, 0))
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", from_pretrained)
+    load_pretrained(llama, **PLAIN | {"device": device, "dtype": "bfloat16"})
+    assert asked["device_map"] == expected
+    assert asked["use_safetensors"] is True

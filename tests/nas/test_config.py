@@ -1,0 +1,215 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nas.config import ConfigError, SearchConfig, load_config, parse_config
+
+SHORT = """\
+model: bundled
+objectives: [perplexity, {latency: {workload: decode}}]
+trials: 4
+"""
+LONG = """\
+name: everything
+model: {name: some/model, dtype: bfloat16, revision: v1, device: "cuda:1", trust_remote_code: true}
+space: {type: per_layer, heads: head, loadable_by: [transformers, vllm]}
+importance: {type: fisher, text: texts/mine.txt, max_sequences: 8, sequence_tokens: 32}
+objectives:
+  - lm_eval: {tasks: [arc_easy], limit: null}
+  - latency:
+  - memory: {workload: decode}
+also_measure: [parameters, {latency: {workload: prefill}}]
+budget: {latency: {max: 4.1ms}, parameters: {max: 2523648}, lm_eval: {min: 0.95x}}
+strategy: {type: tpe, seeds: []}
+time: 1.5h
+seed: 7
+"""
+
+
+def with_keys(**keys: Any) -> str:
+    """The short config with some keys set; None takes one away."""
+    record = yaml.safe_load(SHORT) | keys
+    return yaml.safe_dump({key: value for key, value in record.items() if value is not None})
+
+
+def test_defaults() -> None:
+    config = parse_config(SHORT, default_name="quick")
+    assert config.name == "quick"
+    assert config.model.name == "bundled"
+    assert config.model.dtype == "auto"
+    assert [(part.name, part.options) for part in config.objectives] == [
+        ("perplexity", {}),
+        ("latency", {"workload": "decode"}),
+    ]
+    assert (config.space.type, config.space.options) == ("joint", {})
+    assert config.strategy.type == "nsga2"
+    assert config.strategy.seeds[0] == "uniform"
+    assert (config.trials, config.max_seconds, config.seed) == (4, None, 0)
+
+
+def test_everything_given() -> None:
+    config = parse_config(LONG)
+    assert config.name == "everything"
+    assert config.model.revision == "v1"
+    assert config.space.options == {"heads": "head", "loadable_by": ["transformers", "vllm"]}
+    assert config.importance.text == Path("texts/mine.txt")
+    assert [part.name for part in config.evaluators] == ["lm_eval", "latency", "memory", "parameters", "latency"]
+    assert config.budget["parameters"].max == "2523648"
+    assert (config.budget["lm_eval"].max, config.budget["lm_eval"].min) == (None, "0.95x")
+    assert config.strategy.seeds == ()
+    assert config.max_seconds == 5400
+    assert config.trials is None
+
+
+@pytest.mark.parametrize("text", [SHORT, LONG])
+def test_resolved_config_loads_as_an_equal_one(text: str) -> None:
+    config = parse_config(text)
+    assert parse_config(config.to_yaml()) == config
+    assert set(yaml.safe_load(config.to_yaml())) == set(SearchConfig.model_fields)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_configs_that_come_along(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_name_of_the_file_unless_given(tmp_path: Path) -> None:
+    path = tmp_path / "phones.yaml"
+    path.write_text(SHORT)
+    assert load_config(path).name == "phones"
+    path.write_text(SHORT + "name: tablets\n")
+    assert load_config(path).name == "tablets"
+
+
+@pytest.mark.parametrize(
+    ("override", "attribute", "value"),
+    [
+        ("trials=10", "trials", 10),
+        ("trials=", "trials", None),
+        ("strategy.type=random", "strategy.type", "random"),
+        ("model.dtype=float32", "model.dtype", "float32"),
+        ("model.device=cuda:1", "model.device", "cuda:1"),
+        ("model=other/model", "model.name", "other/model"),
+        ("strategy.seeds=[fisher, uniform]", "strategy.seeds", ("fisher", "uniform")),
+        ("name=a=b", "name", "a=b"),
+    ],
+)
+def test_override(override: str, attribute: str, value: object) -> None:
+    found: Any = parse_config(SHORT, [override, "time=1m"])
+    for name in attribute.split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+def test_override_of_a_section_that_the_config_does_not_have() -> None:
+    config = parse_config(SHORT, ["budget.latency.max=0.5x", "model.name=other", "space.heads=fixed"])
+    assert config.budget["latency"].max == "0.5x"
+    assert config.model.name == "other"
+    assert config.space.options == {"heads": "fixed"}
+
+
+def test_the_last_override_wins() -> None:
+    assert parse_config(SHORT, ["trials=5", "trials=6"]).trials == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("trials", "--set must have the form key=value, got 'trials'; write --set trials=10"),
+        ("=10", "--set must have the form key=value, got '=10'"),
+        ("trials.max=10", "--set trials.max must name a key, but 'trials' holds 4; set 'trials' as a whole"),
+        ("objectives.0=perplexity", r"but 'objectives' holds \[.*; set 'objectives' as a whole"),
+        ("trials=[", r"--set must give a YAML value, got 'trials=\['; quote it"),
+        ("trails=10", "known keys only, got 'trails'; did you mean 'trials'"),
+        ("strategy.typ=random", "got 'strategy.typ'; did you mean 'type'"),
+    ],
+)
+def test_override_that_is_none(override: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_config(SHORT, [override])
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"trails": 3}, r"^A config must hold known keys only, got 'trails'; did you mean 'trials'\?$"),
+        ({"model": None, "modle": "bundled"}, "got 'modle'; did you mean 'model'"),
+        ({"model": {"nme": "bundled"}}, r"got 'model\.nme'; did you mean 'name'"),
+        ({"importance": {"txt": "a.txt"}}, r"got 'importance\.txt'; did you mean 'text'"),
+        ({"strategy": {"tpye": "random"}}, r"got 'strategy\.tpye'; did you mean 'type'"),
+        ({"recovery": {"kind": "none"}}, r"got 'recovery\.kind'; did you mean 'type'"),
+        ({"executor": {"kind": "local"}}, r"got 'executor\.kind'; did you mean 'type'"),
+        ({"budget": {"latency": {"maxx": "0.6x"}}}, r"got 'budget\.latency\.maxx'; did you mean 'max'"),
+    ],
+)
+def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_config(with_keys(**keys))
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"model": None}, "^A config must have the key 'model', and this one does not; add it.$"),
+        ({"objectives": None}, "must have the key 'objectives'"),
+        ({"model": {"dtype": "float32"}}, r"must have the key 'model\.name'"),
+        ({"trials": None}, "^In the config, a search must end: give trials, time or both, such as trials: 64.$"),
+        ({"trials": 0}, "In the config, trials: Input should be greater than or equal to 1, got 0"),
+        ({"trials": "many"}, "trials: Input should be a valid integer, .*, got 'many'"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0, got -1"),
+        ({"time": "soon"}, "time: A duration must be a positive number .* got 'soon'; write 90s, 20m or 1.5h"),
+        ({"time": "0.6x"}, "time: A duration must"),
+        ({"model": {"name": "x", "dtype": "int8"}}, r"model\.dtype: Input should be 'auto', .* got 'int8'"),
+        ({"recovery": {"type": "lora"}}, r"recovery\.type: Input should be 'none', got 'lora'"),
+        ({"space": "joint"}, "space must be a mapping such as {type: random} .* got 'joint'"),
+        ({"space": {"type": "joined"}}, r"space\.type must be one of uniform, .*, got 'joined'; try 'joint'"),
+        ({"importance": {"type": "fsher"}}, "importance.type must be one of .* got 'fsher'; try 'fisher'"),
+        ({"strategy": {"type": "ngsa2"}}, "strategy.type must be one of .* got 'ngsa2'; try 'nsga2'"),
+        ({"strategy": {"seeds": ["unform"]}}, "strategy.seeds must be one of .* got 'unform'; try 'uniform'"),
+        ({"strategy": {"seeds": "uniform"}}, r"strategy\.seeds must be a list, got 'uniform'"),
+        ({"objectives": ["perplexity"]}, r"objectives must be a list of at least 2, got \['perplexity'\]"),
+        ({"objectives": ["perplexty", "latency"]}, "an evaluator must be one of .* got 'perplexty'; try 'perplexity'"),
+        ({"objectives": [{"perplexity": 3}, "latency"]}, r"objectives\.0: an evaluator must be a name with options"),
+        ({"objectives": [{"perplexity": {}, "latency": {}}, "memory"]}, r"objectives\.0: an evaluator must be a name"),
+        ({"objectives": ["latency", "latency"]}, "each evaluator must be named once, got 'latency' twice; remove one"),
+        ({"also_measure": ["perplexity"]}, "each evaluator must be named once, got 'perplexity' twice"),
+        ({"budget": [1]}, r"budget must be a mapping, got \[1\]"),
+        ({"budget": {"latency": "0.6x"}}, r"budget\.latency must be a mapping such as .*{max: 0\.6x}, got '0\.6x'"),
+        ({"budget": {"latency": {}}}, r"budget\.latency: a budget must have either max or min; write {max: 0\.6x}"),
+        ({"budget": {"latency": {"max": 1, "min": 2}}}, "a budget must have either max or min"),
+        ({"budget": {"latency": {"max": "fast"}}}, r"budget\.latency\.max: An amount must be .* got 'fast'"),
+    ],
+)
+def test_config_that_is_none(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        parse_config(with_keys(**keys))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b", "just words", "3"])
+def test_yaml_that_is_no_mapping(text: str) -> None:
+    with pytest.raises(
+        ConfigError, match="must be a YAML mapping with keys such as model and objectives; see configs/"
+    ):
+        parse_config(text)
+
+
+def test_text_that_is_no_yaml() -> None:
+    with pytest.raises(ConfigError, match="A config must be YAML, got a syntax error: .* line 1") as caught:
+        parse_config("model: a: b\n")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "folder", "binary.yaml"])
+def test_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match=f"must be a readable YAML file, got .*{name} .*; check the path"):
+        load_config(tmp_path / name)
+
+
+def test_same_evaluator_with_other_options_is_another() -> None:
+    latencies = [{"latency": {"workload": workload}} for workload in ("prefill", "decode")]
+    assert len(parse_config(with_keys(objectives=latencies)).objectives) == 2

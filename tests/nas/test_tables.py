@@ -1,0 +1,90 @@
+import dataclasses
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from evaluators.base import Measurement
+from nas.objectives import Constraint
+from nas.run import Run
+from nas.tables import measurements_table, shown, trials_table
+from tests.nas.trials import failed, trial, write_run
+
+
+def rendered(table: Table) -> list[list[str]]:
+    """The cells, row by row, the headings first."""
+    console = Console(file=io.StringIO(), width=200)
+    with console.capture() as capture:
+        console.print(table)
+    lines = [line.replace("┃", "│") for line in capture.get().splitlines()]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+
+
+@pytest.mark.parametrize(
+    ("measurement", "text"),
+    [
+        (Measurement(value=1.5, unit="s"), "1.5 s"),
+        (Measurement(value=0.004123, unit="s", ci95=(0.0041, 0.0042)), "4.123 ±0.05 ms"),
+        (Measurement(value=0.000_25, unit="s"), "250 µs"),
+        (Measurement(value=0.0, unit="s"), "0 µs"),
+        (Measurement(value=1_523_648, unit="parameters"), "1.524M"),
+        (Measurement(value=7e9, unit="parameters"), "7B"),
+        (Measurement(value=512, unit="parameters"), "0.512k"),
+        (Measurement(value=2.5e12, unit="flops"), "2.5T"),
+        (Measurement(value=2.5e6, unit="bytes"), "2.5MB"),
+        (Measurement(value=0.8234, unit="accuracy", ci95=(0.81, 0.83)), "0.8234 ±0.01"),
+        (Measurement(value=12.3456, unit="perplexity"), "12.35"),
+        (Measurement(value=math.nan, unit="s"), "nan"),
+    ],
+)
+def test_measurement_as_people_read_it(measurement: Measurement, text: str) -> None:
+    assert shown(measurement) == text
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """One trial of each state; the parameters are limited, and no objective."""
+    trials = [trial(0, 0.8, 5, "supernet", parameters=4e6), trial(1, 0.5, 2, "smallest", parameters=1e6), failed(2)]
+    budget = Constraint(name="parameters", unit="parameters", bound="max", limit=2e6)
+    return write_run(tmp_path / "run", trials, (budget,))
+
+
+def test_one_row_a_trial(run: Run) -> None:
+    heading, *rows = rendered(trials_table(run, run.trials, title="All"))
+    assert heading == [
+        *("trial", "from", "minimal pairs", "decode latency", "×", "parameters", "×", "layers", "heads", "neurons")
+    ]
+    assert rows == [
+        ["0", "supernet", "0.8 ±0.01", "5 ms", "1.00", "4M", "1.00", "2/2", "8/8", "32/32"],
+        ["1", "smallest", "0.5 ±0.01", "2 ms", "0.40", "1M", "0.25", "2/2", "8/8", "17/32"],
+        ["2", "nsga2", "failed", "failed", "", "failed", "", "2/2", "8/8", "17/32"],
+    ]
+
+
+def test_only_costs_have_a_share_of_the_supernets(tmp_path: Path) -> None:
+    """A score of another kind may be 0 for the supernet."""
+    supernet = trial(0, 0.0, 5, "supernet")
+    zero = Measurement(value=0.0, unit="exact_match")
+    supernet = dataclasses.replace(supernet, measurements={**supernet.measurements, "minimal_pairs": zero})
+    run = write_run(tmp_path / "run", [supernet])
+    assert rendered(trials_table(run, run.trials, title=""))[0].count("×") == 1
+
+
+def test_measurement_that_a_trial_lacks(run: Run) -> None:
+    one = run.trials[1]
+    one = dataclasses.replace(one, measurements={"decode_latency": one.measurements["decode_latency"]})
+    _, row = rendered(trials_table(run, [one], title=""))
+    assert row[2:7] == ["–", "2 ms", "0.40", "–", ""]
+
+
+def test_one_row_a_measurement() -> None:
+    latency = Measurement(value=0.005, unit="s", n=40, p90=0.006, flags=("wide_interval", "contended"))
+    table = measurements_table({"decode_latency": latency, "parameters": Measurement(value=4e6, unit="parameters")})
+    assert rendered(table) == [
+        ["measurement", "value", "n", "p90", "note"],
+        ["decode_latency", "5 ms", "40", "6 ms", "wide interval, contended"],
+        ["parameters", "4M", "1", "", ""],
+    ]

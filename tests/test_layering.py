@@ -1,0 +1,116 @@
+"""Which package may import which, read from the source of every module."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("search_spaces", "evaluators", "nas")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of modules and of what is taken from them, those imported inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+IMPORTS = {module_name(path): imports_of(path) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+
+
+def lies_in(name: str, packages: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def imported(importers: Iterable[str], *packages: str, but: Iterable[str] = ()) -> set[tuple[str, str]]:
+    """Pairs of a module below ``importers`` and what it imports from ``packages``."""
+    return {
+        (module, name)
+        for module, names in IMPORTS.items()
+        for name in names
+        if lies_in(module, importers) and lies_in(name, packages) and not lies_in(name, but)
+    }
+
+
+def test_there_is_something_to_check() -> None:
+    assert {"search_spaces.base", "evaluators.base", "nas.search", "nas.strategies.nsga2"} <= set(IMPORTS)
+    assert ("nas.search", "nas.front.Goal") in imported(["nas"], "nas.front")
+
+
+def test_search_spaces_know_neither_evaluators_nor_nas_nor_torch() -> None:
+    assert not imported(["search_spaces"], "evaluators", "nas", "torch", "transformers")
+
+
+def test_evaluators_know_no_search() -> None:
+    assert not imported(["evaluators"], "nas", "search_spaces")
+
+
+def test_pareto_imports_no_sibling() -> None:
+    assert not imported(["nas.pareto"], *PACKAGES)
+
+
+def test_trial_knows_contracts_only() -> None:
+    contracts = ("evaluators.base", "search_spaces.base", "search_spaces.shape", "search_spaces.sub_network")
+    assert not imported(["nas.trial"], *PACKAGES, but=contracts)
+
+
+def test_strategies_know_candidates_and_numbers_only() -> None:
+    assert not imported(["nas.strategies"], "evaluators", "transformers")
+    assert not imported(["nas.strategies"], "nas", but=["nas.strategies", "nas.pareto"])
+    torch_users = {module for module, _ in imported(["nas.strategies"], "torch")}
+    assert torch_users <= {"nas.strategies.optuna_adapter", "nas.strategies.syne_tune_adapter"}
+
+
+def test_supernet_knows_models_only() -> None:
+    assert not imported(["nas.supernet"], "evaluators")
+    assert not imported(["nas.supernet"], "nas", but=["nas.supernet", "nas.bundled"])
+
+
+def test_pruners_know_scores_and_shapes_only() -> None:
+    assert not imported(["nas.pruners"], "evaluators", "torch", "transformers")
+    assert not imported(["nas.pruners"], "nas", but=["nas.pruners", "nas.supernet.importance"])
+
+
+def test_commands_and_the_command_line_are_the_outer_shell() -> None:
+    inside = {module for module, _ in imported(["nas"], "nas.cli", "nas.commands")}
+    assert all(lies_in(module, ["nas.cli", "nas.commands"]) for module in inside)
+
+
+@pytest.mark.parametrize(
+    ("framework", "home"),
+    [
+        ("lm_eval", "evaluators.lm_eval_tasks"),
+        ("optuna", "nas.strategies.optuna_adapter"),
+        ("syne_tune", "nas.strategies.syne_tune_adapter"),
+        ("sqlalchemy", "nas.store"),
+        ("typer", "nas.cli"),
+        ("pydantic", "nas.config"),
+        ("matplotlib", "nas.report"),
+        ("plotly", "nas.report"),
+        ("jinja2", "nas.report"),
+    ],
+)
+def test_each_outside_framework_has_one_home(framework: str, home: str) -> None:
+    users = {module for module, _ in imported(PACKAGES, framework)}
+    assert users
+    assert all(lies_in(module, [home]) for module in users)
+
+
+def test_search_spaces_load_no_torch() -> None:
+    """Nor does anything that they import."""
+    code = "import sys, search_spaces; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
