@@ -190,14 +190,12 @@ def test_config_that_is_none(keys: dict[str, Any], says: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "- a\n- b", "just words", "3"])
 def test_yaml_that_is_no_mapping(text: str) -> None:
-    with pytest.raises(
-        ConfigError, match="must be a YAML mapping with keys such as model and objectives; see configs/"
-    ):
+    with pytest.raises(ConfigError, match=r"must be a YAML mapping with keys such as model .*; see configs/"):
         parse_config(text)
 
 
 def test_text_that_is_no_yaml() -> None:
-    with pytest.raises(ConfigError, match="A config must be YAML, got a syntax error: .* line 1") as caught:
+    with pytest.raises(ConfigError, match=r"A config must be YAML, got a syntax error: .* line 1") as caught:
         parse_config("model: a: b\n")
     assert "\n" not in str(caught.value)
 

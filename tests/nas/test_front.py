@@ -73,9 +73,8 @@ def test_budget_keeps_trials_off_the_front_and_the_limit_itself_is_within() -> N
 
 
 def test_trial_without_the_budgeted_measurement_is_no_member() -> None:
-    goal = Goal(
-        objectives=GOAL.objectives, constraints=(Constraint(name="memory", unit="bytes", bound="max", limit=9),)
-    )
+    memory = Constraint(name="memory", unit="bytes", bound="max", limit=9)
+    goal = Goal(objectives=GOAL.objectives, constraints=(memory,))
     assert front_of([trial(0, 0.8, 5)], goal) == []
 
 

@@ -51,6 +51,12 @@ def test_best_within_budgets(run: Run, budgets: Budgets, best: str | None, numbe
     assert pick(run, budgets=budgets, best=best).number == number
 
 
+def test_first_of_equals(tmp_path: Path) -> None:
+    equals = [trial(0, 0.8, 5, "supernet"), trial(1, 0.7, 2, "smallest"), trial(2, 0.7, 2), trial(3, 0.7, 2)]
+    run = write_run(tmp_path / "run", equals)
+    assert pick(run, budgets=[("max", "latency=3ms")]).number == 1
+
+
 @pytest.mark.parametrize(
     ("budgets", "says"),
     [

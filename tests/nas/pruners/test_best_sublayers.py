@@ -22,9 +22,8 @@ def test_within_the_budget_or_the_least_with_whole_sublayers(problem: Problem, s
     scores, shape, costs = problem
     pruned = keep_best_sublayers(scores, shape, costs, share=share)
     kept_attention = {layer for layer, num_heads in enumerate(pruned.num_heads) if num_heads}
-    assert fits(pruned, costs, share) or (
-        kept_attention == set(shape.required_attention) and not any(pruned.num_neurons)
-    )
+    is_least = kept_attention == set(shape.required_attention) and not any(pruned.num_neurons)
+    assert fits(pruned, costs, share) or is_least
     assert set(pruned.num_heads) <= {0, shape.num_heads}
     assert set(pruned.num_neurons) <= {0, shape.num_neurons}
     assert kept_attention >= set(shape.required_attention)

@@ -4,14 +4,15 @@ from nas.pruners.base import UnitCosts
 from nas.pruners.best_units import keep_best_units
 from nas.supernet.importance import UnitScores
 from search_spaces.shape import SupernetShape
-from search_spaces.sub_network import SubNetwork
+from search_spaces.sub_network import BoolMask
 from tests.nas.pruners.problems import SHARES, Problem, fits, keeps_all_of, problems
 
+Units = set[tuple[int, int]]
+"""Pairs of a layer and the unit's number in it."""
 
-def by_hand(
-    scores: UnitScores, shape: SupernetShape, costs: UnitCosts, share: float
-) -> tuple[set[tuple[int, int]], ...]:
-    """The same greedy choice as a plain loop: kept groups and kept neurons, as pairs of layer and number."""
+
+def by_hand(scores: UnitScores, shape: SupernetShape, costs: UnitCosts, share: float) -> tuple[Units, Units]:
+    """The same greedy choice as a plain loop: kept groups and kept neurons."""
     group_cost = costs.kv_group + shape.heads_per_group * costs.head
     per_group = shape.heads_per_group
     group_scores = {
@@ -23,7 +24,7 @@ def by_hand(
         max(((layer, group) for group in range(shape.num_kv_groups)), key=lambda unit: (group_scores[unit], -unit[1]))
         for layer in shape.required_attention
     }
-    neurons: set[tuple[int, int]] = set()
+    neurons: Units = set()
     spent = len(groups) * group_cost
     waiting = [(-score / group_cost, 0, unit) for unit, score in group_scores.items() if unit not in groups]
     for layer in range(shape.num_layers):
@@ -36,17 +37,16 @@ def by_hand(
     return groups, neurons
 
 
-def kept_units(pruned: SubNetwork) -> tuple[set[tuple[int, int]], ...]:
-    return tuple(
-        {(layer, unit) for layer, row in enumerate(mask) for unit, kept in enumerate(row) if kept}
-        for mask in (pruned.kv_groups_LK, pruned.neurons_LN)
-    )
+def kept_units(mask: BoolMask) -> Units:
+    return {(layer, unit) for layer, row in enumerate(mask) for unit, kept in enumerate(row) if kept}
 
 
 @given(problems(), SHARES)
 def test_greedy_choice_by_score_per_parameter(problem: Problem, share: float) -> None:
     scores, shape, costs = problem
-    assert kept_units(keep_best_units(scores, shape, costs, share=share)) == by_hand(scores, shape, costs, share)
+    pruned = keep_best_units(scores, shape, costs, share=share)
+    kept = kept_units(pruned.kv_groups_LK), kept_units(pruned.neurons_LN)
+    assert kept == by_hand(scores, shape, costs, share)
 
 
 @given(problems(), SHARES)

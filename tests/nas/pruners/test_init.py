@@ -10,5 +10,5 @@ def test_every_pruner_goes_by_an_importance_that_there_is() -> None:
 
 
 def test_unknown_pruner() -> None:
-    with pytest.raises(UnknownPrunerError, match="must be one of uniform, .*, got 'fischer'; try 'fisher'"):
+    with pytest.raises(UnknownPrunerError, match=r"must be one of uniform, .*, got 'fischer'; try 'fisher'"):
         pruner_named("fischer")

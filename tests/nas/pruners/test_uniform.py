@@ -23,7 +23,7 @@ def test_same_widths_everywhere_within_the_budget_or_the_least(problem: Problem,
 
 @given(problems(), SHARES, SHARES)
 def test_more_budget_keeps_more(problem: Problem, one: float, other: float) -> None:
-    """More groups; where a group more takes the place of neurons, the total may fall by less than one neuron a layer."""
+    """More groups; where one takes the place of neurons, the total may fall by less than a neuron a layer."""
     scores, shape, costs = problem
     small, large = (prune_uniformly(scores, shape, costs, share=share) for share in sorted((one, other)))
     assert large.num_kv_groups[0] >= small.num_kv_groups[0]

@@ -75,18 +75,21 @@ def test_dtype(llama: Path, dtype: str, expected: torch.dtype) -> None:
 
 
 def test_dtype_of_the_checkpoint(tmp_path: Path) -> None:
-    tiny_model("llama").to(torch.bfloat16).save_pretrained(tmp_path)
+    tiny_model("llama").bfloat16().save_pretrained(tmp_path)
     assert Supernet.load(tmp_path).model.dtype == torch.bfloat16
 
 
 def test_unknown_dtype(llama: Path) -> None:
-    with pytest.raises(ModelLoadingError, match="dtype must be one of auto, .*; got 'int4'; choose one of these"):
+    with pytest.raises(ModelLoadingError, match=r"dtype must be one of auto, .*; got 'int4'; choose one of these"):
         load_pretrained(llama, **PLAIN | {"dtype": "int4"})
 
 
 def test_progress_bar_of_transformers_is_left_as_it_was(llama: Path) -> None:
     for is_shown in (True, False):
-        (transformers_logging.enable_progress_bar if is_shown else transformers_logging.disable_progress_bar)()
+        if is_shown:
+            transformers_logging.enable_progress_bar()
+        else:
+            transformers_logging.disable_progress_bar()
         load_config(llama, revision=None, trust_remote_code=False)
         assert transformers_logging.is_progress_bar_enabled() is is_shown
 
@@ -102,9 +105,7 @@ def test_missing_folder() -> None:
 def test_unsupported_architecture_before_any_weight_is_wanted(tmp_path: Path, model_type: str) -> None:
     """There are no weights: whoever looked for them would say so."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    with pytest.raises(
-        UnsupportedArchitectureError, match=f"must be one of bert, .*; got '{model_type}'; choose a supp"
-    ):
+    with pytest.raises(UnsupportedArchitectureError, match=f"must be one of bert, .*; got '{model_type}'; choose"):
         Supernet.load(tmp_path)
 
 
@@ -134,14 +135,12 @@ def test_damaged_weights(llama: Path) -> None:
 
 def test_device_that_is_not_here(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(
-        ModelLoadingError, match="^device must exist on this machine, which has 2 CUDA devices; got 'cu"
-    ):
+    with pytest.raises(ModelLoadingError, match=r"^device must exist .* has 2 CUDA devices; got 'cuda:2'"):
         Supernet.load(llama, device="cuda:2")
 
 
 def test_device_that_is_none(llama: Path) -> None:
-    with pytest.raises(ModelLoadingError, match="^device must be auto, cpu, cuda or cuda:N; got 'gpu7'; choose one"):
+    with pytest.raises(ModelLoadingError, match=r"^device must be auto, cpu, cuda or cuda:N; got 'gpu7'; choose one"):
         Supernet.load(llama, device="gpu7")
 
 

@@ -1,4 +1,4 @@
-"""A mask on a unit scales its columns of the output projection, so that dL/dm = Σ W ∘ dL/dW over them: a second path."""
+"""A mask scales its unit's columns of the output projection, so dL/dm = Σ W ∘ dL/dW over them: a second path."""
 
 import copy
 from typing import Any
@@ -20,7 +20,7 @@ BATCHES = [token_ids(3), token_ids(2, seed=2)]
 
 
 def loss_of(model: nn.Module, ids_BT: Tensor, *, is_decoder: bool) -> Tensor:
-    logits = model(input_ids=ids_BT).logits
+    logits: Tensor = model(input_ids=ids_BT).logits
     if is_decoder:
         log_probabilities_BTV = logits[:, :-1].log_softmax(dim=-1)
         return -log_probabilities_BTV.gather(2, ids_BT[:, 1:, None]).mean()
@@ -44,10 +44,8 @@ def columns_and_gradients(layer: nn.Module, sublayer: Sublayer) -> tuple[Tensor,
 
 def by_weight_gradients(model: nn.Module, supernet: Supernet) -> UnitScores:
     shape, family = supernet.shape, supernet.family
-    heads_LH, neurons_LN = (
-        np.zeros((shape.num_layers, shape.num_heads)),
-        np.zeros((shape.num_layers, shape.num_neurons)),
-    )
+    heads_LH = np.zeros((shape.num_layers, shape.num_heads))
+    neurons_LN = np.zeros((shape.num_layers, shape.num_neurons))
     sublayers_2L = np.zeros((2, shape.num_layers))
     layers = Supernet(model).layers  # type: ignore[arg-type]
     model.requires_grad_(True)
@@ -93,9 +91,9 @@ def test_finite_difference() -> None:
 
 
 def test_encoder_without_a_head() -> None:
-    config = tiny_model("bert").config
+    _, make_config = TINY_MODELS["bert"]
     with pytest.raises(ImportanceError, match="needs a model with a task head, got BertModel; load a fine-tuned model"):
-        importance_scores("fisher", Supernet(BertModel(config)), BATCHES)
+        importance_scores("fisher", Supernet(BertModel(make_config())), BATCHES)
 
 
 def test_language_model_loss_is_that_of_transformers() -> None:

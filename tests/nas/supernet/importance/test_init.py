@@ -44,5 +44,5 @@ def test_model_that_computes_no_numbers(method: str) -> None:
 
 
 def test_unknown_method() -> None:
-    with pytest.raises(ImportanceError, match="must be one of magnitude, .*; got 'fischer'; did you mean 'fisher'"):
+    with pytest.raises(ImportanceError, match=r"must be one of magnitude, .*; got 'fischer'; did you mean 'fisher'"):
         importance_scores("fischer", Supernet(tiny_model("llama")), [])

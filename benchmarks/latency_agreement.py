@@ -1,0 +1,157 @@
+"""Whether a latency on the front is that of the exported model, measured by itself.
+
+A search times its sub-networks inside the supernet's process, in alternation with the supernet. What a user runs is
+the exported folder, in a process of its own. So members of the front are exported, and each folder is measured anew by
+``nas measure`` with the workload of the run's config, in a fresh process:
+
+    relative_error = exported model's latency now / front's latency - 1
+
+That holds two things at once: what the search gets wrong, and how much faster or slower the machine has become since.
+The supernet is therefore measured in fresh processes too, before and after each member, and the second figure compares
+ratios, in which the machine's drift cancels:
+
+    ratio_error = (exported now / mean of the supernet's two) / (front's latency / supernet's, as the run has it) - 1
+
+Errors are signed, positive where the exported model is slower than the front says; medians are of absolute values,
+and ``median_signed_ratio_error`` shows what is systematic.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from record import argument_parser, publish
+
+from evaluators.base import Measurement
+from nas.config import ModelConfig, SearchConfig, parse_config
+from nas.export import export
+from nas.run import Run
+from nas.supernet.supernet import Supernet
+from nas.trial import Trial
+
+CONFIG = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
+MEASURED_WORKLOAD = ("workload", "batch_size", "context_tokens")
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--run", type=Path, help="folder of a finished run; by default a new, short one")
+    parser.add_argument("--trials", type=int, default=24, help="of the new run")
+    parser.add_argument("--members", type=int, default=6, help="members of the front to export, spread over it")
+    parser.add_argument("--max-s", type=float, default=10.0, help="seconds of repeats for each model at most")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # for the processes started here
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.run or search(Path(scratch) / "run", options.trials, options.seed)
+        run = Run.open(folder)
+        config = parse_config(run.directory.read_config_text())
+        supernet = load_supernet(config.model)
+        result = compare(run, config, supernet, options.members, options.max_s, Path(scratch))
+    publish({"benchmark": "latency_agreement", **result}, options, device=supernet.device)
+
+
+def nas(*arguments: str) -> str:
+    """Runs the ``nas`` command in a fresh process; returns what it prints."""
+    command = [sys.executable, "-c", "from nas.cli import main; main()", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def search(folder: Path, num_trials: int, seed: int) -> Path:
+    nas("search", str(CONFIG), "--set", f"trials={num_trials}", "--set", f"seed={seed}", "--out", str(folder))
+    return folder
+
+
+def load_supernet(model: ModelConfig) -> Supernet:
+    return Supernet.load(
+        model.name,
+        dtype=model.dtype,
+        revision=model.revision,
+        device=model.device,
+        trust_remote_code=model.trust_remote_code,
+    )
+
+
+def compare(
+    run: Run, config: SearchConfig, supernet: Supernet, num_members: int, max_s: float, scratch: Path
+) -> dict[str, Any]:
+    part = next(part for part in config.evaluators if part.name == "latency")
+    name = f"{part.options['workload']}_latency"
+    workload = [
+        argument
+        for option in MEASURED_WORKLOAD
+        if option in part.options
+        for argument in (f"--{option.replace('_', '-')}", str(part.options[option]))
+    ]
+    shared = [*workload, "--max-s", str(max_s), "--device", config.model.device, "--json"]
+
+    def measure(model: str, *options: str) -> Measurement:
+        return Measurement.from_json(json.loads(nas("measure", model, *shared, *options))[name])
+
+    trust = ["--trust-remote-code"] if config.model.trust_remote_code else []
+    original = [config.model.name, "--dtype", config.model.dtype, *trust]
+    own = [measure(*original)]
+    members, exported = spread(run.front(), num_members), []
+    for trial in members:
+        folder = scratch / f"trial-{trial.number}"
+        export(supernet, trial.sub_network, target="huggingface", folder=folder)
+        exported.append(measure(str(folder), "--trust-remote-code"))
+        own.append(measure(*original))
+        print(f"trial {trial.number}: front {trial.measurements[name].value:.6f} s, now {exported[-1].value:.6f} s")
+    recorded = run.supernet.measurements[name]
+    rows = [
+        row(trial, name, now, recorded, (before.value + after.value) / 2)
+        for trial, now, (before, after) in zip(members, exported, pairwise(own), strict=True)
+    ]
+    return {
+        "median_relative_error": median_size(rows, "relative_error"),
+        "median_ratio_error": median_size(rows, "ratio_error"),
+        "median_signed_ratio_error": statistics.median(one["ratio_error"] for one in rows),
+        "max_ratio_error": max(abs(one["ratio_error"]) for one in rows),
+        "contended": any("contended" in one.flags for one in (*own, *exported)),
+        "front_contended": any("contended" in trial.measurements[name].flags for trial in members),
+        "measurement": name,
+        "workload": {option: part.options[option] for option in MEASURED_WORKLOAD if option in part.options},
+        "supernet_on_front_s": recorded.value,
+        "supernet_now_s": [measurement.value for measurement in own],
+        "supernet_flags": sorted({flag for measurement in (recorded, *own) for flag in measurement.flags}),
+        "members": rows,
+    }
+
+
+def spread(front: list[Trial], num_members: int) -> list[Trial]:
+    """Members at even distances along the front, its ends included."""
+    positions = np.linspace(0, len(front) - 1, min(num_members, len(front))).round().astype(int)
+    return [front[position] for position in positions]
+
+
+def row(trial: Trial, name: str, now: Measurement, recorded: Measurement, supernet_now_s: float) -> dict[str, Any]:
+    front = trial.measurements[name]
+    front_ratio, ratio_now = front.value / recorded.value, now.value / supernet_now_s
+    return {
+        "trial": trial.number,
+        "front_s": front.value,
+        "exported_s": now.value,
+        "relative_error": now.value / front.value - 1,
+        "front_ratio": front_ratio,
+        "exported_ratio": ratio_now,
+        "ratio_error": ratio_now / front_ratio - 1,
+        "front_flags": list(front.flags),
+        "exported_flags": list(now.flags),
+    }
+
+
+def median_size(rows: list[dict[str, Any]], key: str) -> float:
+    return statistics.median(abs(one[key]) for one in rows)
+
+
+if __name__ == "__main__":
+    main()
