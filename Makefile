@@ -49,9 +49,10 @@ lint: $(INSTALLED)
 
 check: lint test ## Everything that must pass: lint, format, types, tests
 
-bench: $(INSTALLED) ## Measure the cost of a candidate and the agreement of latencies
+bench: $(INSTALLED) ## Measure a candidate's cost, the agreement of latencies and the memory of a search
 	$(BIN)/python benchmarks/candidate_cost.py
 	$(BIN)/python benchmarks/latency_agreement.py
+	$(BIN)/python benchmarks/search_memory.py
 
 # Resolved in an environment of its own, with torch as pinned so far (edit that line to move it). The pins hold on any
 # platform: local version suffixes are cut, torch's CUDA libraries left to torch, and xgboost's marked as for Linux.

@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def selection(prepared: Prepared, sub_network: SubNetwork) -> tuple[float, float
     for _ in range(NUM_SELECTIONS):
         context = prepared.supernet.activate(sub_network)
         select_s.append(seconds(context.__enter__))
-        restore_s.append(seconds(lambda context=context: context.__exit__(None, None, None)))
+        restore_s.append(seconds(partial(context.__exit__, None, None, None)))
     return summary(select_s)["median"], summary(restore_s)["median"]
 
 

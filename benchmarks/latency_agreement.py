@@ -150,7 +150,7 @@ def row(trial: Trial, name: str, now: Measurement, recorded: Measurement, supern
 
 
 def median_size(rows: list[dict[str, Any]], key: str) -> float:
-    return statistics.median(abs(one[key]) for one in rows)
+    return float(statistics.median(abs(one[key]) for one in rows))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ torch and the frameworks take seconds to import, so each command imports what it
 
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     name="nas",
     help="Neural architecture search for sub-networks of pre-trained transformers.",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -31,8 +33,12 @@ TrustOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code
 @app.callback()
 def _global_options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     """Options before the command."""
+    if version:
+        print(metadata.version("nas-llm"))
+        raise typer.Exit
     del debug  # read by main(), which must know it even when the arguments cannot be parsed
 
 
@@ -40,7 +46,10 @@ def _global_options(
 def search(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A search config, see configs/.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/<name>-<time>.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config, such as trials=10; repeatable."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
 ) -> None:
     """Run a search here, with progress."""
@@ -80,15 +89,18 @@ def trials(run: RunArgument, as_json: JsonOption = False) -> None:
 def pick(
     run: RunArgument,
     maxima: Annotated[
-        list[str] | None, typer.Option("--max", metavar="NAME=VALUE", help="latency=4.1ms, latency=0.6x")
+        list[str] | None,
+        typer.Option("--max", metavar="NAME=VALUE", help="At most: latency=4.1ms, latency=0.6x; repeatable."),
     ] = None,
-    minima: Annotated[list[str] | None, typer.Option("--min", metavar="NAME=VALUE", help="minimal_pairs=0.8")] = None,
+    minima: Annotated[
+        list[str] | None, typer.Option("--min", metavar="NAME=VALUE", help="At least: minimal_pairs=0.8; repeatable.")
+    ] = None,
     best: Annotated[
         str | None, typer.Option(metavar="NAME", help="Best in this; default: the first objective.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The best trial within budgets."""
+    """Pick the best trial within budgets."""
     from nas.pick import pick as pick_trial
     from nas.run import Run
     from nas.tables import trials_table
@@ -108,7 +120,7 @@ def export(
     run: RunArgument,
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="A trial's number.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    to: Annotated[str, typer.Option(help="huggingface.")] = "huggingface",
+    to: Annotated[str, typer.Option(help="Runtime: huggingface.")] = "huggingface",
 ) -> None:
     """Write a trial's model for a runtime, and check it there."""
     from nas.commands.export import export_trial
@@ -159,7 +171,7 @@ def evaluate(
 
 @app.command()
 def report(run: RunArgument) -> None:
-    """Write the HTML report and its figures."""
+    """Write the HTML report and its figures into the run's folder."""
     from nas.run import Run
 
     files = Run.open(run).write_report()
@@ -168,7 +180,7 @@ def report(run: RunArgument) -> None:
 
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """What this machine is, and what to fix before measuring on it."""
+    """Check this machine, and say what to fix before measuring on it."""
     from nas.doctor import diagnose, render
 
     checks = diagnose()

@@ -308,16 +308,21 @@ class Search:
         )
 
     def _confirm(self, goal: Goal) -> None:
-        """Measures anew what varies on front members, until the front holds only confirmed ones."""
+        """Measures anew what varies, until the front and the uniform-width models beside it are confirmed."""
         varying = [evaluator for evaluator in self._prepared.evaluators if evaluator.varies]
         confirmed = {0}
-        while varying and (doubtful := [one for one in front_of(self._trials, goal) if one.number not in confirmed]):
+        while varying and (doubtful := [one for one in self._quoted(goal) if one.number not in confirmed]):
             for trial in doubtful:
-                anew = replace(trial, measurements={**trial.measurements, **self._measure(trial.sub_network, varying)})
-                self._store.replace_measurements(anew)
-                self._trials[trial.number] = anew
-                confirmed.add(trial.number)
+                measurements = {**trial.measurements, **self._measure(trial.sub_network, varying)}
+                self._trials[trial.number] = replace(trial, measurements=measurements)
+                self._store.replace_measurements(self._trials[trial.number])
+            confirmed |= {trial.number for trial in doubtful}
         self._write_front(goal)
+
+    def _quoted(self, goal: Goal) -> list[Trial]:
+        """The trials whose numbers people read, each once."""
+        uniform = [one for one in self._trials if one.source == "uniform" and one.state is TrialState.COMPLETE]
+        return list({trial.number: trial for trial in (*front_of(self._trials, goal), *uniform)}.values())
 
     def _write_front(self, goal: Goal) -> None:
         search: dict[str, Any] = {

@@ -97,13 +97,14 @@ class Latency:
                 max_s=self.max_s,
             )
         seconds = timing.duration.times(1 / candidate.num_steps)
-        if timing.ratio is None:
-            return {self.name: self._measurement(seconds, unit="s", busy=load.contended)}
-        if (recorded := subject.reference_measurements.get(self.name)) is not None:
-            seconds = timing.ratio.times(recorded.value)
+        estimates = {self.name: (seconds, "s")}
+        if timing.ratio is not None:
+            if (recorded := subject.reference_measurements.get(self.name)) is not None:
+                estimates[self.name] = (timing.ratio.times(recorded.value), "s")
+            estimates[f"{self.name}_ratio"] = (timing.ratio, "ratio")
         return {
-            self.name: self._measurement(seconds, unit="s", busy=load.contended),
-            f"{self.name}_ratio": self._measurement(timing.ratio, unit="ratio", busy=load.contended),
+            name: self._measurement(estimate, unit=unit, busy=load.contended, cut_short=timing.cut_short)
+            for name, (estimate, unit) in estimates.items()
         }
 
     def _workload(self) -> Workload:
@@ -114,8 +115,8 @@ class Latency:
             decode_tokens=self.decode_tokens,
         )
 
-    def _measurement(self, estimate: Estimate, *, unit: str, busy: bool) -> Measurement:
-        wide = estimate.half_width > self.target_interval
+    def _measurement(self, estimate: Estimate, *, unit: str, busy: bool, cut_short: bool) -> Measurement:
+        wide = cut_short or estimate.half_width > self.target_interval
         contended = busy or estimate.p90 > CONTENDED_SPREAD * estimate.median
         flags = (("wide_interval",) if wide else ()) + (("contended",) if contended else ())
         return Measurement(

@@ -28,6 +28,8 @@ TimeBlock = Callable[[int], list[float]]
 """Runs that many repeats in a row and returns the duration of each, in seconds."""
 
 MIN_BLOCKS = 6
+OVERTIME = 6.0
+"""Times ``max_s`` after which fewer than ``MIN_BLOCKS`` blocks must do."""
 MIN_S = 1.0
 """Repeats on both sides before a narrow interval is believed."""
 
@@ -61,10 +63,10 @@ class Estimate:
 
     @classmethod
     def of(cls, blocks: list[list[float]]) -> "Estimate":
-        """Summarises at least ``MIN_BLOCKS`` blocks."""
+        """Summarises blocks; of fewer than ``MIN_BLOCKS`` the interval is their range, and covers less than 95 %."""
         medians = sorted(statistics.median(block) for block in blocks)
         # binom.ppf gives the smallest k with P(Binomial < k + 1) >= 0.025; k - 1 counted from 0 is where to cut.
-        cut = int(binom.ppf(0.025, len(medians), 0.5)) - 1
+        cut = max(0, int(binom.ppf(0.025, len(medians), 0.5)) - 1)
         repeats = [repeat for block in blocks for repeat in block]
         return cls(
             median=statistics.median(medians),
@@ -94,10 +96,12 @@ class Timing:
     Attributes:
         duration: Of one repeat, in seconds, as the clock showed it.
         ratio: To the supernet's; None without one.
+        cut_short: Whether time was up before there were ``MIN_BLOCKS`` blocks.
     """
 
     duration: Estimate
     ratio: Estimate | None
+    cut_short: bool
 
 
 def time_alternating(
@@ -110,7 +114,8 @@ def time_alternating(
         supernet: Times the supernet; None to time the candidate alone, which leaves drift in the result.
         target_interval: Half the width of the 95 % interval as a share of the median at which to stop.
         max_s: Seconds of repeats, on both sides and after warm-up, after which to stop all the same, once there
-            are ``MIN_BLOCKS`` blocks.
+            are ``MIN_BLOCKS`` blocks. After ``OVERTIME`` times as long it ends with fewer: on a machine so busy that
+            a repeat takes a hundred times its time, more blocks would tell no more.
     """
     alternating = supernet is not None
     candidate_blocks = _Blocks(candidate, settles=alternating)
@@ -121,14 +126,15 @@ def time_alternating(
         candidate_blocks.add()
         if supernet_blocks:
             supernet_blocks.add()
-        if len(candidate_blocks.timed) < MIN_BLOCKS:
+        spent_s = candidate_blocks.spent_s + (supernet_blocks.spent_s if supernet_blocks else 0.0)
+        cut_short = len(candidate_blocks.timed) < MIN_BLOCKS
+        if cut_short and spent_s < OVERTIME * max_s:
             continue
         duration = Estimate.of(candidate_blocks.timed)
         ratio = Estimate.of(_ratios(candidate_blocks.timed, supernet_blocks.timed)) if supernet_blocks else None
-        spent_s = candidate_blocks.spent_s + (supernet_blocks.spent_s if supernet_blocks else 0.0)
         narrow = (ratio or duration).half_width <= target_interval
         if spent_s >= (min(MIN_S, max_s) if narrow else max_s):
-            return Timing(duration=duration, ratio=ratio)
+            return Timing(duration=duration, ratio=ratio, cut_short=cut_short)
 
 
 class _Blocks:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from evaluators.base import Direction, Measurement
 
@@ -62,7 +63,8 @@ class Quantity:
         factor: Shown number = stored number × factor.
         logarithmic: Whether its numbers span orders of magnitude.
         direction: Which way is better; None for what is no objective.
-        budget: The most that is allowed, in the shown unit; None without one.
+        budget: The most that is allowed (the least, with ``bound`` min), in the shown unit; None without one.
+        bound: Which of the two.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Quantity:
     logarithmic: bool
     direction: Direction | None
     budget: float | None
+    bound: Literal["max", "min"] = "max"
 
     @property
     def title(self) -> str:
@@ -105,7 +108,16 @@ class Quantity:
     @property
     def budget_text(self) -> str:
         """Such as ``decode latency ≤ 3.9 ms``; empty without a budget."""
-        return "" if self.budget is None else f"{self.title} ≤ {self.with_unit(f'{self.budget:.4g}')}"
+        sign = "≤" if self.bound == "max" else "≥"
+        return "" if self.budget is None else f"{self.title} {sign} {self.with_unit(f'{self.budget:.4g}')}"
+
+    def allows(self, value: float | None) -> bool:
+        """Whether a value, in the shown unit, is within the budget; one that was not measured is not."""
+        if self.budget is None:
+            return True
+        if value is None:
+            return False
+        return value <= self.budget if self.bound == "max" else value >= self.budget
 
     def _shown(self, number: float) -> float | None:
         return number * self.factor if math.isfinite(number) else None
@@ -117,7 +129,13 @@ def _decimals(number: float, *, significant: int) -> int:
 
 
 def describe_quantity(
-    name: str, values: Iterable[float], *, unit: str, direction: Direction | None, budget: float | None
+    name: str,
+    values: Iterable[float],
+    *,
+    unit: str,
+    direction: Direction | None,
+    budget: float | None,
+    bound: Literal["max", "min"] = "max",
 ) -> Quantity:
     """Chooses the unit and the kind of axis that suit the numbers.
 
@@ -127,6 +145,7 @@ def describe_quantity(
         unit: The stored one.
         direction: Which way is better; None for what is no objective.
         budget: In the stored unit.
+        bound: Whether the budget is the most or the least that is allowed.
     """
     finite = [float(value) for value in values if math.isfinite(value)]
     largest, smallest = max(finite, default=1.0), min(finite, default=1.0)
@@ -140,4 +159,5 @@ def describe_quantity(
         logarithmic=smallest > 0 and largest > _LOGARITHMIC_FROM_RATIO * smallest,
         direction=direction,
         budget=None if budget is None else budget * factor,
+        bound=bound,
     )

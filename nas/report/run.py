@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from evaluators.base import Measurement
+from nas.objectives import Constraint
 from nas.report.quantities import Quantity, Reading, describe_quantity
 from nas.trial import Trial, TrialState
 from search_spaces.sub_network import SubNetwork
@@ -190,7 +191,7 @@ def _measurements(record: Mapping[str, Any]) -> dict[str, Measurement]:
 def _quantities(front: Mapping[str, Any], measured: Sequence[Mapping[str, Measurement]]) -> tuple[Quantity, ...]:
     """Objectives, then budgeted quantities, then what else is known of the supernet (``measured[0]``)."""
     directions = {objective["name"]: objective["direction"] for objective in front["objectives"]}
-    budgets = {constraint["name"]: constraint["max"] for constraint in front["constraints"]}
+    budgets = {constraint["name"]: Constraint.from_json(constraint) for constraint in front["constraints"]}
     units = {name: measurement.unit for name, measurement in measured[0].items()}
     units |= {entry["name"]: entry["unit"] for entry in (*front["objectives"], *front["constraints"])}
     quantities = tuple(
@@ -199,7 +200,8 @@ def _quantities(front: Mapping[str, Any], measured: Sequence[Mapping[str, Measur
             [numbers[name].value for numbers in measured if name in numbers],
             unit=units[name],
             direction=directions.get(name),
-            budget=budgets.get(name),
+            budget=budgets[name].limit if name in budgets else None,
+            bound=budgets[name].bound if name in budgets else "max",
         )
         for name in dict.fromkeys((*directions, *budgets, *units))
     )
@@ -242,9 +244,6 @@ def _state(trial: Trial, point: Point, quantities: Sequence[Quantity]) -> PointS
         return "failed"
     if trial.sub_network.is_full:
         return "supernet"
-    for quantity in quantities:
-        if quantity.budget is not None:
-            value = point.value(quantity)
-            if value is None or value > quantity.budget:
-                return "infeasible"
+    if not all(quantity.allows(point.value(quantity)) for quantity in quantities):
+        return "infeasible"
     return "feasible" if trial.fidelity == 1.0 else "partial"

@@ -94,9 +94,18 @@ def test_a_candidate_alone_has_a_duration_and_no_ratio() -> None:
 
 def test_a_slow_workload_is_timed_one_repeat_a_block() -> None:
     diary: list[tuple[str, int]] = []
-    timing = time_alternating(Side("C", diary, 2.0), Side("S", diary, 2.0), target_interval=0.02, max_s=1)
+    timing = time_alternating(Side("C", diary, 2.0), Side("S", diary, 2.0), target_interval=0.02, max_s=9)
     assert diary == [("C", 3), ("S", 3), ("S", 1)] + [("C", 1), ("S", 1)] * MIN_BLOCKS
     assert timing.duration.n == MIN_BLOCKS
+    assert not timing.cut_short
+
+
+def test_a_hopelessly_slow_workload_is_cut_short() -> None:
+    diary: list[tuple[str, int]] = []
+    timing = time_alternating(Side("C", diary, 2.0), Side("S", diary, 2.0), target_interval=0.02, max_s=1)
+    assert diary == [("C", 3), ("S", 3), ("S", 1), ("C", 1), ("S", 1)]
+    assert timing.cut_short
+    assert timing.duration.ci95 == (2.0, 2.0)
 
 
 def test_the_beginning_of_a_block_is_not_counted() -> None:

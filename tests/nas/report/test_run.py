@@ -101,3 +101,11 @@ def test_single_measurement_is_refused(front: dict[str, Any], trials: list[Trial
     front["supernet"] = {"measurements": {}}
     with pytest.raises(ReportError, match=r"got only \['arc_easy'\]; give the search a second objective"):
         gather(front=front, trials=trials, hypervolume_by_trial=HYPERVOLUME)
+
+
+def test_a_least_that_is_asked_for_is_a_budget_too(front: dict[str, Any], trials: list[Trial]) -> None:
+    front["constraints"] = [{"name": "accuracy", "min": 0.8, "unit": "accuracy"}]
+    run = gather(front=front, trials=trials, hypervolume_by_trial=[0.0] * len(trials))
+    accuracy = next(quantity for quantity in run.quantities if quantity.name == "accuracy")
+    assert accuracy.budget_text == "accuracy ≥ 0.8"
+    assert [accuracy.allows(value) for value in (0.79, 0.8, None)] == [False, True, False]
