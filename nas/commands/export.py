@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.config import parse_config
-from nas.export import export
+from nas.export import check_request, export
 from nas.run import Run
 from nas.supernet.supernet import Supernet
 
@@ -25,6 +25,7 @@ def export_trial(run_path: Path, number: int, *, target: str, folder: Path, cons
     """
     run = Run.open(run_path)
     trial = run.trial(number)
+    check_request(target, folder)
     model = parse_config(run.directory.read_config_text()).model
     console.print(f"Loading {model.name}", highlight=False)
     supernet = Supernet.load(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evaluators.base import Measurement
-from nas.export.base import Exporter, ExportError, ExportReport
+from nas.export.base import Exporter, ExportError, ExportReport, refuse_used
 from nas.export.huggingface import export_huggingface
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
@@ -34,11 +34,21 @@ def export(
         ExportError: The target is unknown, the folder is in use or cannot be written to, or the files compute
             something else.
     """
+    check_request(target, folder)
+    return EXPORTERS[target](supernet, sub_network, folder=folder, measurements=measurements or {})
+
+
+def check_request(target: str, folder: Path) -> None:
+    """What can be checked of an export before a model is loaded for it.
+
+    Raises:
+        ExportError: The target is unknown, or the folder is in use.
+    """
     if target not in EXPORTERS:
         raise ExportError(
             f"The export target must be one of {', '.join(sorted(EXPORTERS))}; got {target!r}; choose one."
         )
-    return EXPORTERS[target](supernet, sub_network, folder=folder, measurements=measurements or {})
+    refuse_used(folder)
 
 
-__all__ = ["EXPORTERS", "ExportError", "ExportReport", "Exporter", "export"]
+__all__ = ["EXPORTERS", "ExportError", "ExportReport", "Exporter", "check_request", "export"]

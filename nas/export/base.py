@@ -77,9 +77,8 @@ def published(folder: Path) -> Iterator[Path]:
     Raises:
         ExportError: ``folder`` holds something already, or it cannot be written to.
     """
+    refuse_used(folder)
     with _explained(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ExportError(f"An export needs a new or empty folder, and {folder} is in use; choose another --out.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -89,6 +88,17 @@ def published(folder: Path) -> Iterator[Path]:
             staging.rename(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def refuse_used(folder: Path) -> None:
+    """Checks that an export can go there.
+
+    Raises:
+        ExportError: ``folder`` holds something already, or it cannot be read.
+    """
+    with _explained(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ExportError(f"An export needs a new or empty folder, and {folder} is in use; choose another --out.")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from nas.export.base import ExportError, ExportReport, published
 from nas.export.heterogeneous import add_modeling_file
 from nas.export.model_card import model_card
 from nas.export.parity import Parity, Reference, check_in_new_process, fixed_input_ids, outputs_of
+from nas.supernet.quiet import without_progress_bars
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
@@ -42,7 +43,8 @@ def export_huggingface(
     """Writes weights, config, tokenizer and model card; see ``nas.export.base.Exporter``."""
     with published(folder) as staging:
         model, reference = _prepare(supernet, sub_network)
-        model.save_pretrained(staging, save_original_format=False)
+        with without_progress_bars():
+            model.save_pretrained(staging, save_original_format=False)
         if reference.remote_code:
             add_modeling_file(staging, model, reference.auto_class, supernet.family, sub_network)
         if supernet.tokenizer is not None:

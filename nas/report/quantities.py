@@ -97,6 +97,11 @@ class Quantity:
         )
 
     @property
+    def is_detail(self) -> bool:
+        """Whether it is a part of another quantity, such as one task of several: for the side panel, not the table."""
+        return "/" in self.name
+
+    @property
     def is_cost(self) -> bool:
         """Whether it is something a device must spend, rather than a score of the answers."""
         return self.stored_unit in _COST_UNITS

@@ -18,9 +18,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from nas.bundled import BUNDLED_MODEL
+from nas.supernet.quiet import without_progress_bars
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -94,19 +94,15 @@ def _options(revision: str | None, trust_remote_code: bool) -> dict[str, Any]:
 
 @contextmanager
 def _explained(id_or_folder: str | Path) -> Iterator[None]:
-    """Turns what transformers raises for a missing or unreadable model into one sentence; hides its progress bar."""
-    showed_bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    """Turns what transformers raises for a missing or unreadable model into one sentence."""
     try:
-        yield
+        with without_progress_bars():
+            yield
     except (OSError, ImportError, ValueError, KeyError, SafetensorError) as error:
         raise ModelLoadingError(
             f"A model must be 'bundled', a folder or an id on the Hugging Face hub; {id_or_folder!s} could not be "
             f"loaded ({_first_line(error)}); check the name, the revision and the network."
         ) from error
-    finally:
-        if showed_bar:
-            transformers_logging.enable_progress_bar()
 
 
 def _model_class(config: Any) -> Any:

@@ -63,7 +63,3 @@ def test_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     arguments[-1] = tmp_path / "file" / "run"
     assert_sentence(nas(*arguments), exit_code=2, says=["--out"])
-
-
-def test_unknown_export_target(tmp_path: Path) -> None:
-    assert_sentence(nas("export", tmp_path, "0", "--out", tmp_path / "x"), exit_code=2, says=["config.yaml"])

@@ -125,6 +125,17 @@ def test_export_loads_in_a_new_process(run: Path, tmp_path: Path) -> None:
     assert json.loads(measured.stdout)["parameters"]["value"] == trial["measurements"]["parameters"]["value"]
 
 
+def test_export_refuses_before_it_loads_the_model(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for options, says in (
+        (["--to", "ggfu", "--out", tmp_path / "new"], ["huggingface", "'ggfu'"]),
+        (["--out", tmp_path], ["in use", "another --out"]),
+    ):
+        result = nas("export", run, "0", *options)
+        assert_sentence(result, exit_code=2, says=says)
+        assert "Loading" not in result.stderr
+
+
 def test_report_can_be_written_again(run: Path) -> None:
     (run / "report.html").unlink()
     assert nas("report", run).returncode == 0
