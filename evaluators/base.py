@@ -35,6 +35,15 @@ class Measurement:
     p90: float | None = None
     flags: tuple[str, ...] = ()
 
+    @property
+    def relative_half_width(self) -> float:
+        """Half the 95 % interval as a share of the value; 0 for an exact number, infinite for a value of 0 or NaN."""
+        if self.ci95 is None:
+            return 0.0
+        low, high = self.ci95
+        share = (high - low) / 2 / abs(self.value) if self.value else math.inf
+        return math.inf if math.isnan(share) else share
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, without the fields that say nothing. NaN becomes None, as JSON has no NaN."""
 

@@ -313,8 +313,9 @@ class Search:
         confirmed = {0}
         while varying and (doubtful := [one for one in self._quoted(goal) if one.number not in confirmed]):
             for trial in doubtful:
-                measurements = {**trial.measurements, **self._measure(trial.sub_network, varying)}
-                self._trials[trial.number] = replace(trial, measurements=measurements)
+                anew = self._measure(trial.sub_network, varying)
+                better = {name: _surer(one, trial.measurements[name]) for name, one in anew.items()}
+                self._trials[trial.number] = replace(trial, measurements={**trial.measurements, **better})
                 self._store.replace_measurements(self._trials[trial.number])
             confirmed |= {trial.number for trial in doubtful}
         self._write_front(goal)
@@ -344,6 +345,12 @@ def _tell(strategy: Strategy, trial: Trial, goal: Goal) -> None:
 
 def _elapsed_s(trials: Sequence[Trial]) -> float:
     return sum(trial.duration_s for trial in trials)
+
+
+def _surer(anew: Measurement, before: Measurement) -> Measurement:
+    """The second measurement, unless it was disturbed and the first one is surer."""
+    disturbed = bool(anew.flags) and before.relative_half_width < anew.relative_half_width
+    return before if disturbed else anew
 
 
 def _not_finite(measurements: Mapping[str, Measurement], evaluators: Sequence[Evaluator]) -> str:

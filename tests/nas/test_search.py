@@ -189,6 +189,24 @@ def test_what_varies_is_measured_again_on_the_front(tmp_path: Path) -> None:
     ]
 
 
+def test_a_disturbed_second_reading_does_not_replace_a_surer_first(tmp_path: Path) -> None:
+    """The machine is busy while the front is confirmed, and every second reading comes out at a tenth."""
+    seen: set[float] = set()
+
+    class Disturbed(Known):
+        def evaluate(self, subject: Subject) -> dict[str, Measurement]:
+            size = num_parameters(subject)
+            if size in seen:
+                disturbed = Measurement(value=size / 10, unit="s", ci95=(0.0, size), flags=("contended",))
+                return {self.name: disturbed}
+            seen.add(size)
+            return {self.name: Measurement(value=size, unit="s", ci95=(0.99 * size, 1.01 * size))}
+
+    run = Bench(tmp_path, cost=Disturbed(name="parameters", varies=True)).run()
+    assert run.front()
+    assert all(trial.measurements["parameters"].flags == () for trial in run.front())
+
+
 def test_the_reference_is_the_supernet_and_only_others_have_one(tmp_path: Path) -> None:
     sizes: list[tuple[float, float | None, float | None]] = []
 
