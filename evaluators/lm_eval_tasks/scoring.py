@@ -162,11 +162,8 @@ def log_likelihoods(model: nn.Module, plan: Plan) -> list[tuple[float, bool]]:
         EvaluationError: A log-likelihood is NaN or infinite.
     """
     keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
-    results = []
-    for batch in plan.batches:
-        options = {"logits_to_keep": batch.num_logits} if keeps_logits else {}
-        logits_BTV = model(input_ids=batch.input_ids_BT, use_cache=False, **options).logits
-        results.append(_score(logits_BTV[:, -batch.num_logits :], batch))
+    # Nothing here names the logits, so a batch's are gone before the next batch's come.
+    results = [_score(_logits(model, batch, keeps_logits=keeps_logits), batch) for batch in plan.batches]
     log_probs_N = torch.cat([log_probs for log_probs, _ in results]).double().cpu().numpy()
     greedy_N = torch.cat([greedy for _, greedy in results]).cpu().numpy()
     starts_R = np.concatenate(([0], np.cumsum(plan.lengths_R)[:-1]))
@@ -183,15 +180,26 @@ def log_likelihoods(model: nn.Module, plan: Plan) -> list[tuple[float, bool]]:
     return in_order
 
 
+def _logits(model: nn.Module, batch: Batch, *, keeps_logits: bool) -> Tensor:
+    """The logits of the last ``num_logits`` positions: ``(B, num_logits, V)``."""
+    options = {"logits_to_keep": batch.num_logits} if keeps_logits else {}
+    logits_BTV: Tensor = model(input_ids=batch.input_ids_BT, use_cache=False, **options).logits
+    return logits_BTV[:, -batch.num_logits :]
+
+
 def _score(logits_BTV: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Float32 log-probability of each scored token, and what ``_is_greedy`` says of it."""
     vocabulary = logits_BTV.shape[-1]
     logits_XV = logits_BTV.reshape(-1, vocabulary)
     step = max(1, (_LOGITS_AT_ONCE_CPU if logits_XV.is_cpu else _LOGITS_AT_ONCE) // vocabulary)
+    # logsumexp written out, so that all is done in place: on a CPU, fresh memory takes longer than the sums.
+    selected_NV = logits_XV.new_empty(min(step, len(batch.positions_N)), vocabulary)
+    float_NV = selected_NV.float()
     largest, sums = [], []
     for positions_N in batch.positions_N.split(step):
-        # logsumexp written out: in place, and the maximum serves twice; half the time of the function.
-        logits_NV = logits_XV.index_select(0, positions_N).float()
+        rows = slice(len(positions_N))
+        torch.index_select(logits_XV, 0, positions_N, out=selected_NV[rows])
+        logits_NV = float_NV[rows] if float_NV is selected_NV else float_NV[rows].copy_(selected_NV[rows])
         largest_N1 = logits_NV.amax(dim=1, keepdim=True)
         sums.append(logits_NV.sub_(largest_N1).exp_().sum(dim=1))
         largest.append(largest_N1[:, 0])

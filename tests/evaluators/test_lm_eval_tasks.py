@@ -220,6 +220,17 @@ def test_greedy_means_that_every_token_is_the_likeliest():
     assert [is_greedy for _, is_greedy in results] == [True, True, False, False]
 
 
+def test_of_equally_likely_tokens_the_first_is_the_greedy_one():
+    model = llama()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    pairs = [([3], [0, 0]), ([3], [0, 1]), ([3], [1]), ([3], [0])]
+    results = log_likelihoods(model, plan(pairs, max_length=64, batch_tokens=8, device=model.device))
+    assert [is_greedy for _, is_greedy in results] == [True, False, False, True]
+    assert [log_likelihood for log_likelihood, _ in results] == pytest.approx(
+        [-len(tokens) * math.log(4096) for _, tokens in pairs]
+    )
+
+
 def test_bfloat16_models_are_scored_in_float32():
     model = llama().to(torch.bfloat16)
     pairs = [([1], [2, 3, 4])]
