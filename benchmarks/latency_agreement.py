@@ -12,10 +12,14 @@ ratios, in which the machine's drift cancels:
 
     ratio_error = (exported now / mean of the supernet's two) / (front's latency / supernet's, as the run has it) - 1
 
+Each member is measured in several processes, in rounds over all members, and the median counts: a shared machine was
+seen to run the same model up to 10 % faster or slower from one half minute to the next.
+
 Errors are signed, positive where the exported model is slower than the front says; medians are of absolute values,
 and ``median_signed_ratio_error`` shows what is systematic.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -46,6 +50,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="folder of a finished run; by default a new, short one")
     parser.add_argument("--trials", type=int, default=24, help="of the new run")
     parser.add_argument("--members", type=int, default=6, help="members of the front to export, spread over it")
+    parser.add_argument("--rounds", type=int, default=3, help="processes in which each model is measured")
     parser.add_argument("--max-s", type=float, default=10.0, help="seconds of repeats for each model at most")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -55,7 +60,7 @@ def main() -> None:
         run = Run.open(folder)
         config = parse_config(run.directory.read_config_text())
         supernet = load_supernet(config.model)
-        result = compare(run, config, supernet, options.members, options.max_s, Path(scratch))
+        result = compare(run, config, supernet, options, Path(scratch))
     publish({"benchmark": "latency_agreement", **result}, options, device=supernet.device)
 
 
@@ -81,7 +86,7 @@ def load_supernet(model: ModelConfig) -> Supernet:
 
 
 def compare(
-    run: Run, config: SearchConfig, supernet: Supernet, num_members: int, max_s: float, scratch: Path
+    run: Run, config: SearchConfig, supernet: Supernet, options: argparse.Namespace, scratch: Path
 ) -> dict[str, Any]:
     part = next(part for part in config.evaluators if part.name == "latency")
     name = f"{part.options['workload']}_latency"
@@ -91,25 +96,27 @@ def compare(
         if option in part.options
         for argument in (f"--{option.replace('_', '-')}", str(part.options[option]))
     ]
-    shared = [*workload, "--max-s", str(max_s), "--device", config.model.device, "--json"]
+    shared = [*workload, "--max-s", str(options.max_s), "--device", config.model.device, "--json"]
 
     def measure(model: str, *options: str) -> Measurement:
         return Measurement.from_json(json.loads(nas("measure", model, *shared, *options))[name])
 
     trust = ["--trust-remote-code"] if config.model.trust_remote_code else []
     original = [config.model.name, "--dtype", config.model.dtype, *trust]
-    own = [measure(*original)]
-    members, exported = spread(run.front(), num_members), []
+    members = spread(run.front(), options.members)
     for trial in members:
-        folder = scratch / f"trial-{trial.number}"
-        export(supernet, trial.sub_network, target="huggingface", folder=folder)
-        exported.append(measure(str(folder), "--trust-remote-code"))
-        own.append(measure(*original))
-        print(f"trial {trial.number}: front {trial.measurements[name].value:.6f} s, now {exported[-1].value:.6f} s")
+        export(supernet, trial.sub_network, target="huggingface", folder=scratch / f"trial-{trial.number}")
+    own, exported = [measure(*original)], []
+    for _ in range(options.rounds):
+        for trial in members:
+            exported.append(measure(str(scratch / f"trial-{trial.number}"), "--trust-remote-code"))
+            own.append(measure(*original))
+            print(f"trial {trial.number}: front {trial.measurements[name].value:.6f} s, now {exported[-1].value:.6f} s")
     recorded = run.supernet.measurements[name]
+    around = [(before.value + after.value) / 2 for before, after in pairwise(own)]
     rows = [
-        row(trial, name, now, recorded, (before.value + after.value) / 2)
-        for trial, now, (before, after) in zip(members, exported, pairwise(own), strict=True)
+        row(trial, name, exported[first :: len(members)], recorded, around[first :: len(members)])
+        for first, trial in enumerate(members)
     ]
     return {
         "median_relative_error": median_size(rows, "relative_error"),
@@ -133,19 +140,23 @@ def spread(front: list[Trial], num_members: int) -> list[Trial]:
     return [front[position] for position in positions]
 
 
-def row(trial: Trial, name: str, now: Measurement, recorded: Measurement, supernet_now_s: float) -> dict[str, Any]:
+def row(
+    trial: Trial, name: str, now: list[Measurement], recorded: Measurement, supernet_now_s: list[float]
+) -> dict[str, Any]:
     front = trial.measurements[name]
-    front_ratio, ratio_now = front.value / recorded.value, now.value / supernet_now_s
+    now_s = [one.value for one in now]
+    front_ratio = front.value / recorded.value
+    ratio_now = statistics.median(one / supernet for one, supernet in zip(now_s, supernet_now_s, strict=True))
     return {
         "trial": trial.number,
         "front_s": front.value,
-        "exported_s": now.value,
-        "relative_error": now.value / front.value - 1,
+        "exported_s": now_s,
+        "relative_error": statistics.median(now_s) / front.value - 1,
         "front_ratio": front_ratio,
         "exported_ratio": ratio_now,
         "ratio_error": ratio_now / front_ratio - 1,
         "front_flags": list(front.flags),
-        "exported_flags": list(now.flags),
+        "exported_flags": sorted({flag for one in now for flag in one.flags}),
     }
 
 

@@ -3,12 +3,17 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, Self
 
 from torch import nn
 
 Direction = Literal["minimize", "maximize"]
+
+RATIO_SUFFIX = "_ratio"
+"""Behind a measurement's name: its ratio to the supernet's, measured in alternation."""
+SUPERNET_SUFFIX = "_supernet"
+"""Behind a measurement's name: the supernet's own value meanwhile."""
 
 
 class EvaluationError(ValueError):
@@ -43,6 +48,16 @@ class Measurement:
         low, high = self.ci95
         share = (high - low) / 2 / abs(self.value) if self.value else math.inf
         return math.inf if math.isnan(share) else share
+
+    def scaled(self, factor: float, *, unit: str) -> Self:
+        """The same in another unit, of which ``factor`` make one of the old."""
+        return replace(
+            self,
+            value=self.value * factor,
+            unit=unit,
+            ci95=None if self.ci95 is None else (self.ci95[0] * factor, self.ci95[1] * factor),
+            p90=None if self.p90 is None else self.p90 * factor,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, without the fields that say nothing. NaN becomes None, as JSON has no NaN."""

@@ -3,8 +3,9 @@
 Trial 0 is the supernet, which fixes relative budgets and the scale of latencies; trial 1 is the smallest sub-network,
 which shows whether the budgets can be met at all. Then come the other seeds, then what the strategy asks for. Every
 trial is stored before the next begins, and everything else is rebuilt from the stored trials, so a search may die at
-any moment. At the end, what varies from run to run (latency) is measured again on the front's members, because the
-best of many noisy measurements is too good to be true.
+any moment. At the end, latencies are put on the scale of all readings of the supernet (``levels.py``), and what varies
+from run to run (latency) is measured again on the front's members, because the best of many noisy measurements is too
+good to be true.
 """
 
 import math
@@ -21,6 +22,7 @@ from evaluators.base import EvaluationError, Evaluator, Measurement, Subject
 from evaluators.bundled_text import CALIBRATION_TEXT
 from nas.config import PartConfig, SearchConfig
 from nas.front import Goal, front_of, front_record, hypervolume_by_trial
+from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, objectives_of
 from nas.run_directory import RunDirectory
 from nas.seeds import Seed, scores_for, seeds, unit_costs
@@ -174,7 +176,7 @@ class Search:
             trial = self._evaluate(seed)
             _tell(strategy, trial, goal)
             self._finish(trial, goal, listener)
-        self._confirm(goal)
+        self._confirm()
 
     def _begin(self, listener: Listener) -> Goal:
         """The first two trials, and the goal that they fix."""
@@ -307,8 +309,9 @@ class Search:
             )
         )
 
-    def _confirm(self, goal: Goal) -> None:
+    def _confirm(self) -> None:
         """Measures anew what varies, until the front and the uniform-width models beside it are confirmed."""
+        goal = self._level()
         varying = [evaluator for evaluator in self._prepared.evaluators if evaluator.varies]
         confirmed = {0}
         while varying and (doubtful := [one for one in self._quoted(goal) if one.number not in confirmed]):
@@ -318,7 +321,15 @@ class Search:
                 self._trials[trial.number] = replace(trial, measurements={**trial.measurements, **better})
                 self._store.replace_measurements(self._trials[trial.number])
             confirmed |= {trial.number for trial in doubtful}
-        self._write_front(goal)
+        self._write_front(self._level())
+
+    def _level(self) -> Goal:
+        """Puts latencies on the scale of all readings of the supernet; relative budgets move with them."""
+        for trial in levelled(self._trials):
+            if trial != self._trials[trial.number]:
+                self._trials[trial.number] = trial
+                self._store.replace_measurements(trial)
+        return self._goal(self._trials[0])
 
     def _quoted(self, goal: Goal) -> list[Trial]:
         """The trials whose numbers people read, each once."""

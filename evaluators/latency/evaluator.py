@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, Direction, EvaluationError, Measurement, Subject
 from evaluators.inputs import device_of
 from evaluators.latency.contention import CpuLoad
 from evaluators.latency.protocol import Estimate, TimeBlock, time_alternating
@@ -30,7 +30,10 @@ CONTENDED_SPREAD = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Measures ``prefill_latency``, ``decode_latency`` or ``encode_latency``, and the same with ``_ratio``.
+    """Measures ``prefill_latency``, ``decode_latency`` or ``encode_latency``.
+
+    Beside it, with ``_ratio`` behind the name, the ratio to the supernet, and with ``_supernet`` the supernet's own
+    latency meanwhile, from which a search knows in the end what the supernet took while it lasted.
 
     Flags: ``wide_interval`` when the time was used up before the interval was narrow enough; ``contended`` when
     others kept the processor busy meanwhile, or the repeats spread as if they had.
@@ -101,7 +104,9 @@ class Latency:
         if timing.ratio is not None:
             if (recorded := subject.reference_measurements.get(self.name)) is not None:
                 estimates[self.name] = (timing.ratio.times(recorded.value), "s")
-            estimates[f"{self.name}_ratio"] = (timing.ratio, "ratio")
+            estimates[self.name + RATIO_SUFFIX] = (timing.ratio, "ratio")
+        if timing.supernet is not None:
+            estimates[self.name + SUPERNET_SUFFIX] = (timing.supernet.times(1 / supernet.num_steps), "s")
         return {
             name: self._measurement(estimate, unit=unit, busy=load.contended, cut_short=timing.cut_short)
             for name, (estimate, unit) in estimates.items()

@@ -96,11 +96,13 @@ class Timing:
     Attributes:
         duration: Of one repeat, in seconds, as the clock showed it.
         ratio: To the supernet's; None without one.
+        supernet: Of one repeat of the supernet meanwhile, in seconds; None without one.
         cut_short: Whether time was up before there were ``MIN_BLOCKS`` blocks.
     """
 
     duration: Estimate
     ratio: Estimate | None
+    supernet: Estimate | None
     cut_short: bool
 
 
@@ -134,7 +136,8 @@ def time_alternating(
         ratio = Estimate.of(_ratios(candidate_blocks.timed, supernet_blocks.timed)) if supernet_blocks else None
         narrow = (ratio or duration).half_width <= target_interval
         if spent_s >= (min(MIN_S, max_s) if narrow else max_s):
-            return Timing(duration=duration, ratio=ratio, cut_short=cut_short)
+            level = Estimate.of(supernet_blocks.timed) if supernet_blocks else None
+            return Timing(duration=duration, ratio=ratio, supernet=level, cut_short=cut_short)
 
 
 class _Blocks:
