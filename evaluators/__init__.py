@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
 from evaluators.base import EvaluationError, Evaluator
@@ -11,7 +12,9 @@ from evaluators.base import EvaluationError, Evaluator
 EVALUATORS = {
     "lm_eval": "evaluators.lm_eval_tasks:LmEvalTasks",
     "perplexity": "evaluators.perplexity:Perplexity",
-    "accuracy": "evaluators.classification:Accuracy",
+    "accuracy": "evaluators.encoder_tasks.classification:Accuracy",
+    "question_answering": "evaluators.encoder_tasks.question_answering:AnswerF1",
+    "token_classification": "evaluators.encoder_tasks.token_classification:EntityF1",
     "latency": "evaluators.latency:Latency",
     "memory": "evaluators.memory:Memory",
     "parameters": "evaluators.parameters:Parameters",
@@ -25,18 +28,27 @@ def make_evaluator(name: str, /, **options: Any) -> Evaluator:
     Raises:
         EvaluationError: An unknown name or option, a missing option, or a value out of its range.
     """
-    if name not in EVALUATORS:
-        raise EvaluationError(f"There is no evaluator {name!r}; {_suggest(name, list(EVALUATORS))}")
-    evaluator_class = pkgutil.resolve_name(EVALUATORS[name])
-    known = list(inspect.signature(evaluator_class).parameters)
+    evaluator: Evaluator = build("evaluator", EVALUATORS, name, options)
+    return evaluator
+
+
+def build(what: str, parts: Mapping[str, str], name: str, options: Mapping[str, Any]) -> Any:
+    """Builds one of ``parts`` (``module:class`` by name), calling it ``what`` where it cannot be had.
+
+    Raises:
+        EvaluationError: An unknown name or option, a missing option, or a value out of its range.
+    """
+    if name not in parts:
+        raise EvaluationError(f"There is no {what} {name!r}; {_suggest(name, list(parts))}")
+    part_class = pkgutil.resolve_name(parts[name])
+    known = list(inspect.signature(part_class).parameters)
     for option in options:
         if option not in known:
-            raise EvaluationError(f"The evaluator {name!r} has no option {option!r}; {_suggest(option, known)}")
+            raise EvaluationError(f"The {what} {name!r} has no option {option!r}; {_suggest(option, known)}")
     try:
-        evaluator: Evaluator = evaluator_class(**options)
+        return part_class(**options)
     except TypeError as error:
-        raise EvaluationError(f"The options of the evaluator {name!r} do not fit: {error}.") from error
-    return evaluator
+        raise EvaluationError(f"The options of the {what} {name!r} do not fit: {error}.") from error
 
 
 def _suggest(unknown: str, known: list[str]) -> str:

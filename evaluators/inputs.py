@@ -1,14 +1,58 @@
-"""Token ids to run a model on when only its cost matters, not what it says.
+"""What models are run on: batches of examples, and token ids for when only a model's cost matters.
 
 Legend: B batch, T tokens.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from evaluators.base import EvaluationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Examples that go through a model at once.
+
+    Attributes:
+        inputs: What the model takes by name: ``input_ids`` ``(B, T)`` int64; where rows are padded
+            ``attention_mask`` ``(B, T)``, 1 = token; perhaps ``token_type_ids``.
+        labels: What its task head takes to compute a loss, by name (``labels``; ``start_positions`` and
+            ``end_positions``). Empty where the examples are unlabelled.
+
+    Raises:
+        EvaluationError: A row is padding alone.
+    """
+
+    inputs: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.tokens_BT.any(dim=1).all():
+            raise EvaluationError(
+                "Every example must hold at least one token, got a row that is padding alone; leave empty texts out."
+            )
+
+    @property
+    def tokens_BT(self) -> Tensor:
+        """``(B, T)`` bool, False = padding."""
+        mask_BT = self.inputs.get("attention_mask")
+        return torch.ones_like(self.inputs["input_ids"], dtype=torch.bool) if mask_BT is None else mask_BT.bool()
+
+    @property
+    def unlabelled(self) -> "Batch":
+        """The same without labels."""
+        return Batch(inputs=self.inputs)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(
+            inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
+            labels={name: tensor.to(device) for name, tensor in self.labels.items()},
+        )
 
 
 def random_token_ids(model: nn.Module, *, batch_size: int, num_tokens: int) -> Tensor:

@@ -59,6 +59,32 @@ def search(
 
 
 @app.command()
+def prune(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A search config, see configs/.")],
+    pruner: Annotated[str, typer.Option(metavar="NAME", help="The method, such as fisher or kcm.")],
+    maximum: Annotated[
+        str, typer.Option("--max", metavar="NAME=VALUE", help="flops=0.5x, parameters=4M or latency=0.6x.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/<name>-<pruner>-<time>.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config, such as recovery.type=mask_tuning."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prune to one budget by one method, without a search."""
+    from nas.commands.prune import run_prune
+    from nas.tables import trials_table
+
+    run = run_prune(config, pruner=pruner, budget=maximum, out=out, overrides=overrides or [], console=_console())
+    if as_json:
+        _print_json(run.trials[1].to_json())
+    else:
+        Console().print(trials_table(run, run.trials, title=f"{pruner}, {maximum}"))
+        print(f"Export it: nas export {run.directory.path} 1 --to huggingface --out exports/{run.directory.path.name}")
+
+
+@app.command()
 def front(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show the Pareto front."""
     from nas.run import Run

@@ -13,8 +13,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from evaluators import EVALUATORS
+from evaluators.encoder_tasks import ENCODER_TASKS
 from nas.amount import AmountError, parse_amount, parse_duration_s
 from nas.pruners import PRUNERS
+from nas.recovery import RECOVERIES
 from nas.strategies import STRATEGIES
 from nas.supernet.importance import IMPORTANCES
 from search_spaces import SEARCH_SPACES
@@ -62,6 +64,41 @@ class SpaceConfig(_Section):
         return dict(self.model_extra or {})
 
 
+class _Named(_Section):
+    """A part by name with its options: ``latency``, or ``{latency: {…}}``."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        """Accepts both, and the resolved form ``{name: …, options: …}``."""
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and set(value) <= {"name", "options"} and "name" in value:
+            return value
+        if isinstance(value, Mapping) and len(value) == 1:
+            name, options = next(iter(value.items()))
+            if options is None or isinstance(options, Mapping):
+                return {"name": name, "options": options or {}}
+        raise ValueError(f"{cls.model_config.get('title')}, got {value!r}")
+
+
+class PartConfig(_Named):
+    """An evaluator."""
+
+    model_config = ConfigDict(title="an evaluator must be a name with options, as {latency: {workload: decode}}")
+    name: _known(list(EVALUATORS), "an evaluator")  # type: ignore[valid-type]
+
+
+class ExamplesConfig(_Named):
+    """Examples of an encoder's task."""
+
+    model_config = ConfigDict(title="examples must be a task with options, as {classification: {data: train.tsv}}")
+    name: _known(list(ENCODER_TASKS), "examples")  # type: ignore[valid-type]
+
+
 class ImportanceConfig(_Section):
     """How units are ranked."""
 
@@ -69,8 +106,13 @@ class ImportanceConfig(_Section):
     text: Path | None = Field(
         default=None, description="A UTF-8 file; the bundled calibration text where none is given."
     )
+    examples: ExamplesConfig | None = Field(
+        default=None, description="Examples of an encoder's task in place of a text: {classification: {data: …}}."
+    )
+    labels: bool = Field(default=True, description="Whether methods may look at the labels of the examples.")
     max_sequences: int = Field(default=64, ge=1)
     sequence_tokens: int = Field(default=128, ge=2)
+    batch_size: int = Field(default=8, ge=1)
 
 
 class StrategyConfig(_Section):
@@ -83,7 +125,7 @@ class StrategyConfig(_Section):
 class RecoveryConfig(_Section):
     """How quality is won back inside a candidate's evaluation."""
 
-    type: Literal["none"] = "none"
+    type: _known(["none", *RECOVERIES], "recovery.type") = "none"  # type: ignore[valid-type]
 
 
 class ExecutorConfig(_Section):
@@ -108,29 +150,6 @@ class LimitConfig(_Section):
         if (self.max is None) == (self.min is None):
             raise ValueError("a budget must have either max or min; write {max: 0.6x}")
         return self
-
-
-class PartConfig(_Section):
-    """An evaluator by name with its options."""
-
-    name: _known(list(EVALUATORS), "an evaluator")  # type: ignore[valid-type]
-    options: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_yaml(cls, value: Any) -> Any:
-        """Accepts ``latency``, ``{latency: {…}}``, and the resolved form ``{name: …, options: …}``."""
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, Mapping) and set(value) <= {"name", "options"} and "name" in value:
-            return value
-        if isinstance(value, Mapping) and len(value) == 1:
-            name, options = next(iter(value.items()))
-            if options is None or isinstance(options, Mapping):
-                return {"name": name, "options": options or {}}
-        raise ValueError(
-            f"an evaluator must be a name with options, as {{latency: {{workload: decode}}}}, got {value!r}"
-        )
 
 
 class SearchConfig(_Section):

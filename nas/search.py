@@ -8,67 +8,27 @@ from run to run (latency) is measured again on the front's members, because the 
 good to be true.
 """
 
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
-
-from evaluators import make_evaluator
-from evaluators.base import EvaluationError, Evaluator, Measurement, Subject
-from evaluators.bundled_text import CALIBRATION_TEXT
-from nas.config import PartConfig, SearchConfig
+from evaluators.base import Measurement
+from nas.config import SearchConfig
 from nas.front import Goal, front_of, front_record, hypervolume_by_trial
+from nas.judge import Judge
 from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, objectives_of
+from nas.preparation import Prepared
 from nas.run_directory import RunDirectory
-from nas.seeds import Seed, scores_for, seeds, unit_costs
+from nas.seeds import Seed
 from nas.store.trial_store import TrialStore
 from nas.strategies import make_strategy
 from nas.strategies.base import Outcome, Strategy
-from nas.supernet.calibration import calibration_batches
-from nas.supernet.importance import importance_scores, rank
-from nas.supernet.supernet import Supernet
 from nas.trial import Trial, TrialState
-from search_spaces import make_space
-from search_spaces.base import SearchSpace
-from search_spaces.sub_network import SubNetwork
-
-COPY_BELOW_BYTES = 2**28
-"""Supernets with smaller weights are timed on a copy of the sub-network. A model of a few megabytes lives in the
-processor's caches, where views scattered over the supernet's memory run about 5 % slower than the exported model will;
-a large one streams its weights from memory, where that makes no difference and a copy would cost room."""
 
 
 class SearchError(ValueError):
     """A search that cannot begin; the message says why and how to mend it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Everything a search does once.
-
-    Attributes:
-        supernet: Its units ranked.
-        space: What may be chosen.
-        seeds: The first trials.
-        objectives: Evaluators to optimise by.
-        also: Evaluators that only record.
-    """
-
-    supernet: Supernet
-    space: SearchSpace
-    seeds: tuple[Seed, ...]
-    objectives: tuple[Evaluator, ...]
-    also: tuple[Evaluator, ...]
-
-    @property
-    def evaluators(self) -> tuple[Evaluator, ...]:
-        """All of them."""
-        return (*self.objectives, *self.also)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,47 +57,6 @@ class Status:
 Listener = Callable[[Status], None]
 
 
-def build_evaluators(parts: Sequence[PartConfig]) -> tuple[Evaluator, ...]:
-    """The evaluators that a config names.
-
-    Raises:
-        EvaluationError: An option is unknown, or a task cannot be had.
-    """
-    return tuple(make_evaluator(part.name, **part.options) for part in parts)
-
-
-def prepare(config: SearchConfig) -> Prepared:
-    """Builds the evaluators, loads and ranks the supernet, and collects the seeds.
-
-    Raises:
-        ValueError: One of the subclasses that name what is wrong with the config: the model, a task, the space.
-    """
-    objectives, also = build_evaluators(config.objectives), build_evaluators(config.also_measure)
-    _refuse_equal_names((*objectives, *also))
-    model = config.model
-    supernet = Supernet.load(
-        model.name,
-        dtype=model.dtype,
-        revision=model.revision,
-        device=model.device,
-        trust_remote_code=model.trust_remote_code,
-    )
-    importance = config.importance
-    batches = calibration_batches(
-        supernet.tokenizer,
-        importance.text or CALIBRATION_TEXT,
-        sequence_tokens=importance.sequence_tokens,
-        max_sequences=importance.max_sequences,
-    )
-    own = importance_scores(importance.type, supernet, batches)
-    scores = scores_for(config.strategy.seeds, supernet, own, batches)
-    costs = unit_costs(supernet)
-    supernet.order_by(rank(own, supernet.shape))
-    space = make_space(config.space.type, supernet.shape, supernet.ranking, **config.space.options)
-    first = tuple(seeds(space, costs, scores))
-    return Prepared(supernet=supernet, space=space, seeds=first, objectives=objectives, also=also)
-
-
 class Search:
     """One search in this process, on one device (or one model spread over several)."""
 
@@ -146,6 +65,7 @@ class Search:
         self._prepared = prepared
         self._run = run
         self._store = store
+        self._judge = Judge(prepared.supernet, prepared.evaluators, prepared.recover)
         self._trials = store.trials(prepared.supernet.shape)
         self._search_id = str(run.read_environment()["search_id"])
 
@@ -218,10 +138,11 @@ class Search:
 
     def _proposals(self, strategy: Strategy) -> Iterator[Seed]:
         """The seeds not yet evaluated, then what the strategy asks for until it has nothing left."""
-        told = {trial.candidate for trial in self._trials}
-        yield from (seed for seed in self._prepared.seeds if seed.candidate not in told)
+        tried = {trial.sub_network for trial in self._trials}
+        yield from (seed for seed in self._prepared.seeds if seed.sub_network not in tried)
         while (candidate := strategy.ask()) is not None:
-            yield Seed(candidate=candidate, source=self._config.strategy.type)
+            sub_network = self._prepared.space.sub_network(candidate)
+            yield Seed(candidate=candidate, sub_network=sub_network, source=self._config.strategy.type)
 
     def _is_over(self) -> bool:
         config = self._config
@@ -230,66 +151,16 @@ class Search:
         return enough or late
 
     def _evaluate(self, seed: Seed) -> Trial:
-        """Measures one candidate. Whatever goes wrong with it fails the trial, not the search."""
-        sub_network = self._prepared.space.sub_network(seed.candidate)
-        start_s = time.monotonic()
-        measurements: dict[str, Measurement] = {}
-        reason = ""
-        try:
-            measurements = self._measure(sub_network, self._prepared.evaluators)
-            reason = _not_finite(measurements, self._prepared.evaluators)
-        except EvaluationError as error:
-            reason = str(error)
-        except Exception as error:  # a model that does not run is a result, not the end of the search
-            reason = f"{type(error).__name__}: {error}"
-        return Trial(
+        return self._judge.trial(
+            seed.sub_network,
             number=len(self._trials),
             candidate=seed.candidate,
-            sub_network=sub_network,
             source=seed.source,
-            state=TrialState.FAILED if reason else TrialState.COMPLETE,
-            measurements=measurements,
-            reason=reason,
-            duration_s=time.monotonic() - start_s,
+            supernet=self._supernet_measurements(),
         )
 
-    def _measure(self, sub_network: SubNetwork, evaluators: Sequence[Evaluator]) -> dict[str, Measurement]:
-        supernet = self._prepared.supernet
-        steady = [evaluator for evaluator in evaluators if not evaluator.varies]
-        varying = [evaluator for evaluator in evaluators if evaluator.varies]
-        measurements: dict[str, Measurement] = {}
-        with supernet.activate(sub_network) as model:
-            measurements |= self._judge(model, sub_network, steady)
-        if varying:
-            with self._as_it_will_run(sub_network) as model:
-                measurements |= self._judge(model, sub_network, varying)
-        return measurements
-
-    def _judge(
-        self, model: nn.Module, sub_network: SubNetwork, evaluators: Sequence[Evaluator]
-    ) -> dict[str, Measurement]:
-        supernet = self._prepared.supernet
-        full = SubNetwork.full(supernet.shape)
-        subject = Subject(
-            model=model,
-            tokenizer=supernet.tokenizer,
-            reference=None if sub_network.is_full else lambda: supernet.activate(full),
-            reference_measurements=self._trials[0].measurements if self._trials else {},
-        )
-        measurements: dict[str, Measurement] = {}
-        for evaluator in evaluators:
-            measurements |= evaluator.evaluate(subject)
-        return measurements
-
-    @contextmanager
-    def _as_it_will_run(self, sub_network: SubNetwork) -> Iterator[nn.Module]:
-        """The sub-network for timing: a copy of its own where that is cheap, else the views."""
-        supernet = self._prepared.supernet
-        if sub_network.is_full or supernet.weights_bytes > COPY_BELOW_BYTES:
-            with supernet.activate(sub_network) as model:
-                yield model
-        else:
-            yield supernet.extract(sub_network)
+    def _supernet_measurements(self) -> Mapping[str, Measurement]:
+        return self._trials[0].measurements if self._trials else {}
 
     def _finish(self, trial: Trial, goal: Goal, listener: Listener) -> None:
         """Stores a trial first; everything after that can be made again from what is stored."""
@@ -312,11 +183,11 @@ class Search:
     def _confirm(self) -> None:
         """Measures anew what varies, until the front and the uniform-width models beside it are confirmed."""
         goal = self._level()
-        varying = [evaluator for evaluator in self._prepared.evaluators if evaluator.varies]
+        varying = self._judge.varying
         confirmed = {0}
         while varying and (doubtful := [one for one in self._quoted(goal) if one.number not in confirmed]):
             for trial in doubtful:
-                anew = self._measure(trial.sub_network, varying)
+                anew = self._judge.measure(trial.sub_network, varying, self._supernet_measurements())
                 better = {name: _surer(one, trial.measurements[name]) for name, one in anew.items()}
                 self._trials[trial.number] = replace(trial, measurements={**trial.measurements, **better})
                 self._store.replace_measurements(self._trials[trial.number])
@@ -362,22 +233,3 @@ def _surer(anew: Measurement, before: Measurement) -> Measurement:
     """The second measurement, unless it was disturbed and the first one is surer."""
     disturbed = bool(anew.flags) and before.relative_half_width < anew.relative_half_width
     return before if disturbed else anew
-
-
-def _not_finite(measurements: Mapping[str, Measurement], evaluators: Sequence[Evaluator]) -> str:
-    """A sentence on the first evaluator whose value is NaN or infinite; empty when all are finite."""
-    for evaluator in evaluators:
-        value = measurements[evaluator.name].value
-        if not math.isfinite(value):
-            return f"A score must be a finite number, but {evaluator.name} is {value}."
-    return ""
-
-
-def _refuse_equal_names(evaluators: Sequence[Evaluator]) -> None:
-    names = [evaluator.name for evaluator in evaluators]
-    for name in names:
-        if names.count(name) > 1:
-            raise SearchError(
-                f"Each evaluator must measure something else, but two measure {name}; remove one, or give it another "
-                "workload or task."
-            )

@@ -3,14 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from nas.pruners import UnitCosts, pruner_named
-from nas.supernet.families import Unit
-from nas.supernet.importance import UnitScores, importance_scores
-from nas.supernet.layout import parameters_per_unit
-from nas.supernet.supernet import Supernet
-from search_spaces.base import Candidate, SearchSpace, largest, smallest
+from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, pruner_named
+from search_spaces.base import Candidate, SearchSpace, UnitRanking, largest, smallest
+from search_spaces.sub_network import BoolMask, SubNetwork
 
 LADDER = (0.9, 0.75, 0.6, 0.5, 0.4, 0.25)
 """Shares of the layers' parameters to keep."""
@@ -18,52 +16,85 @@ LADDER = (0.9, 0.75, 0.6, 0.5, 0.4, 0.25)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """A candidate and who proposed it."""
+    """A sub-network to begin with.
+
+    Attributes:
+        candidate: Its place in the search space.
+        sub_network: What it keeps: as many units as the candidate says, but those that its pruner chose.
+        source: Who proposed it.
+    """
 
     candidate: Candidate
+    sub_network: SubNetwork
     source: str
 
 
-def unit_costs(supernet: Supernet) -> UnitCosts:
-    """Parameters of one unit of each kind."""
-    layer, family, shape = supernet.layers[0], supernet.family, supernet.shape
-    return UnitCosts(
-        head=parameters_per_unit(layer, family.attention, shape, Unit.QUERY_HEAD),
-        kv_group=parameters_per_unit(layer, family.attention, shape, Unit.KV_HEAD),
-        neuron=parameters_per_unit(layer, family.mlp, shape, Unit.NEURON),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A sub-network and the pruner that proposed it."""
+
+    sub_network: SubNetwork
+    source: str
 
 
-def scores_for(
-    names: Sequence[str], supernet: Supernet, own: UnitScores, batches: Sequence[Tensor]
-) -> dict[str, UnitScores]:
-    """The scores that each named pruner goes by.
+def propose(names: Sequence[str], evidence: Evidence, costs: UnitCosts) -> Iterator[Proposal]:
+    """Each pruner's result at each rung of the ladder, but for rungs below the least that the pruner can keep.
 
     Args:
         names: Of pruners.
-        supernet: With its weights in their original order.
-        own: The scores of the search's own ranking, for pruners that go by that.
-        batches: Calibration batches.
+        evidence: What they go by.
+        costs: What they spend.
     """
-    pruners = {name: pruner_named(name) for name in names}
-    return {
-        name: own if pruner.importance is None else importance_scores(pruner.importance, supernet, batches)
-        for name, pruner in pruners.items()
-    }
-
-
-def seeds(space: SearchSpace, costs: UnitCosts, scores: dict[str, UnitScores]) -> Iterator[Seed]:
-    """The supernet, the smallest, then each pruner's result at each rung of the ladder, no candidate twice.
-
-    A pruner's result becomes the candidate of the space that is nearest to it by counts.
-    """
-    proposals = [Seed(candidate=largest(space), source="supernet"), Seed(candidate=smallest(space), source="smallest")]
     for share in LADDER:
-        for name, own in scores.items():
-            sub_network = pruner_named(name).prune(own, space.shape, costs, share=share)
-            proposals.append(Seed(candidate=space.nearest(sub_network), source=name))
-    seen: set[Candidate] = set()
-    for seed in proposals:
-        if seed.candidate not in seen:
-            seen.add(seed.candidate)
+        budget = costs.budget_for(evidence.shape, share=share)
+        for name in names:
+            try:
+                sub_network = pruner_named(name)(evidence, costs, budget)
+            except BudgetTooSmallError:
+                continue
+            yield Proposal(sub_network=sub_network, source=name)
+
+
+def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal]) -> Iterator[Seed]:
+    """The supernet, the smallest, then the proposals, no sub-network twice.
+
+    A proposal takes the sizes of the nearest candidate of the space, and of the units it kept the best ones by the
+    search's ranking: so it stays within what the space allows, and stays the pruner's.
+    """
+    ends = [(largest(space), "supernet"), (smallest(space), "smallest")]
+    found = [Seed(candidate=end, sub_network=space.sub_network(end), source=source) for end, source in ends]
+    for one in proposals:
+        candidate = space.nearest(one.sub_network)
+        sub_network = cut_down(one.sub_network, space.sub_network(candidate), ranking)
+        found.append(Seed(candidate=candidate, sub_network=sub_network, source=one.source))
+    seen: set[SubNetwork] = set()
+    for seed in found:
+        if seed.sub_network not in seen:
+            seen.add(seed.sub_network)
             yield seed
+
+
+def cut_down(proposed: SubNetwork, sizes: SubNetwork, ranking: UnitRanking) -> SubNetwork:
+    """As many units of each layer as ``sizes`` keeps: the best of those proposed, then the best of the others."""
+    proposed_LKG = proposed.heads_LH.reshape(ranking.heads_LKG.shape)
+    first_LK1 = np.arange(proposed.shape.num_kv_groups)[:, None] * proposed.shape.heads_per_group
+    preferred = UnitRanking(
+        kv_groups_LK=_first(proposed.kv_groups_LK, ranking.kv_groups_LK),
+        heads_LKG=_first(proposed_LKG, ranking.heads_LKG - first_LK1) + first_LK1,
+        neurons_LN=_first(proposed.neurons_LN, ranking.neurons_LN),
+        attention_L=ranking.attention_L,
+        mlp_L=ranking.mlp_L,
+    )
+    heads, groups = np.array(sizes.num_heads), np.array(sizes.num_kv_groups)
+    return preferred.keep_best(
+        proposed.shape,
+        kv_groups_L=groups,
+        heads_per_group_L=heads // np.maximum(groups, 1),
+        neurons_L=np.array(sizes.num_neurons),
+    )
+
+
+def _first(proposed: BoolMask, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``order`` with the units proposed before the others."""
+    at_front = np.argsort(~np.take_along_axis(proposed, order, axis=-1), axis=-1, kind="stable")
+    return np.take_along_axis(order, at_front, axis=-1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evaluators.base import Measurement, Subject
 from nas.config import PartConfig
-from nas.search import build_evaluators
+from nas.preparation import build_evaluators
 from nas.supernet.loading import load_pretrained
 
 

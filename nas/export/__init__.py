@@ -6,6 +6,7 @@ from pathlib import Path
 from evaluators.base import Measurement
 from nas.export.base import Exporter, ExportError, ExportReport, refuse_used
 from nas.export.huggingface import export_huggingface
+from nas.supernet.output_weights import OutputWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
@@ -20,6 +21,7 @@ def export(
     target: str,
     folder: Path,
     measurements: Mapping[str, Measurement] | None = None,
+    weights: OutputWeights | None = None,
 ) -> ExportReport:
     """Writes a sub-network for one runtime, loads the files there, and compares what they compute.
 
@@ -29,13 +31,14 @@ def export(
         target: One of ``EXPORTERS``.
         folder: Where to; new or empty. It appears once all is written and checked.
         measurements: By name, for the model card.
+        weights: Recovered ones in place of the supernet's.
 
     Raises:
         ExportError: The target is unknown, the folder is in use or cannot be written to, or the files compute
             something else.
     """
     check_request(target, folder)
-    return EXPORTERS[target](supernet, sub_network, folder=folder, measurements=measurements or {})
+    return EXPORTERS[target](supernet, sub_network, folder=folder, measurements=measurements or {}, weights=weights)
 
 
 def check_request(target: str, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from safetensors import SafetensorError
 
 from evaluators.base import Measurement
+from nas.supernet.output_weights import OutputWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
@@ -56,6 +57,7 @@ class Exporter(Protocol):
         *,
         folder: Path,
         measurements: Mapping[str, Measurement],
+        weights: OutputWeights | None = None,
     ) -> ExportReport:
         """Writes the files, loads them in their runtime and compares.
 
@@ -64,6 +66,7 @@ class Exporter(Protocol):
             sub_network: What to write.
             folder: Where to; it may exist if it is empty.
             measurements: By name, for the model card.
+            weights: Recovered ones in place of the supernet's.
 
         Raises:
             ExportError: The folder is in use or cannot be written to, or the files compute something else.

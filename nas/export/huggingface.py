@@ -21,6 +21,7 @@ from nas.export.base import ExportError, ExportReport, published
 from nas.export.heterogeneous import add_modeling_file
 from nas.export.model_card import model_card
 from nas.export.parity import Parity, Reference, check_in_new_process, fixed_input_ids, outputs_of
+from nas.supernet.output_weights import OutputWeights
 from nas.supernet.quiet import without_progress_bars
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
@@ -38,11 +39,16 @@ _AUTO_CLASSES: dict[str, Mapping[str, Any]] = {
 
 
 def export_huggingface(
-    supernet: Supernet, sub_network: SubNetwork, *, folder: Path, measurements: Mapping[str, Measurement]
+    supernet: Supernet,
+    sub_network: SubNetwork,
+    *,
+    folder: Path,
+    measurements: Mapping[str, Measurement],
+    weights: OutputWeights | None = None,
 ) -> ExportReport:
     """Writes weights, config, tokenizer and model card; see ``nas.export.base.Exporter``."""
     with published(folder) as staging:
-        model, reference = _prepare(supernet, sub_network)
+        model, reference = _prepare(supernet, sub_network, weights)
         with without_progress_bars():
             model.save_pretrained(staging, save_original_format=False)
         if reference.remote_code:
@@ -65,14 +71,16 @@ def export_huggingface(
     )
 
 
-def _prepare(supernet: Supernet, sub_network: SubNetwork) -> tuple[PreTrainedModel, Reference]:
+def _prepare(
+    supernet: Supernet, sub_network: SubNetwork, weights: OutputWeights | None
+) -> tuple[PreTrainedModel, Reference]:
     """The model to save, and what it must come to. Its config describes it, unless that takes remote code."""
     auto_class = _auto_class(supernet.model)
-    with supernet.activate(sub_network) as active:
+    with supernet.activate(sub_network, weights) as active:
         config = copy.deepcopy(active.config)  # the supernet's widths, the sub-network's layers
         input_ids = fixed_input_ids(config.vocab_size)
         outputs = outputs_of(active, input_ids.to(active.device))
-    model = supernet.extract(sub_network)
+    model = supernet.extract(sub_network, weights)
     native = _native_model(model) if sub_network.is_uniform else None
     model.config = config
     reference = Reference(

@@ -1,11 +1,18 @@
 """One-shot methods: a sub-network for a budget. At a ladder of budgets they are the first trials of every search."""
 
 import difflib
-from dataclasses import dataclass
 
-from nas.pruners.base import Pruner, UnitCosts
+from nas.pruners.above_threshold import keep_above_threshold
+from nas.pruners.base import Pruner, ScoredPruner
 from nas.pruners.best_sublayers import keep_best_sublayers
 from nas.pruners.best_units import keep_best_units
+from nas.pruners.costs import UnitCosts, flops_costs, parameter_costs
+from nas.pruners.errors import BudgetTooSmallError
+from nas.pruners.evidence import Evidence
+from nas.pruners.fisher import prune_by_fisher, search_by_fisher
+from nas.pruners.kcm import prune_by_kcm
+from nas.pruners.obs import prune_by_obs
+from nas.pruners.random_units import keep_random_units
 from nas.pruners.uniform import prune_uniformly
 
 
@@ -13,24 +20,23 @@ class UnknownPrunerError(ValueError):
     """A name that no pruner has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredPruner:
-    """A pruner and the importance it goes by; ``importance`` None means that of the search's own ranking."""
-
-    prune: Pruner
-    importance: str | None
-
-
-PRUNERS: dict[str, ScoredPruner] = {
-    "uniform": ScoredPruner(prune=prune_uniformly, importance=None),
-    "magnitude": ScoredPruner(prune=keep_best_units, importance="magnitude"),
-    "activation": ScoredPruner(prune=keep_best_units, importance="activation"),
-    "fisher": ScoredPruner(prune=keep_best_units, importance="fisher"),
-    "block_influence": ScoredPruner(prune=keep_best_sublayers, importance="block_influence"),
+PRUNERS: dict[str, Pruner] = {
+    "random": keep_random_units,
+    "uniform": ScoredPruner(select=prune_uniformly, importance=None),
+    "magnitude": ScoredPruner(select=prune_uniformly, importance="magnitude"),
+    "activation": ScoredPruner(select=keep_best_units, importance="activation"),
+    "wanda": ScoredPruner(select=prune_uniformly, importance="wanda"),
+    "flap": ScoredPruner(select=keep_above_threshold, importance="flap"),
+    "taylor": ScoredPruner(select=keep_best_units, importance="taylor"),
+    "block_influence": ScoredPruner(select=keep_best_sublayers, importance="block_influence"),
+    "fisher_diagonal": search_by_fisher,
+    "fisher": prune_by_fisher,
+    "kcm": prune_by_kcm,
+    "obs": prune_by_obs,
 }
 
 
-def pruner_named(name: str) -> ScoredPruner:
+def pruner_named(name: str) -> Pruner:
     """The pruner of that name.
 
     Raises:
@@ -38,8 +44,18 @@ def pruner_named(name: str) -> ScoredPruner:
     """
     if name not in PRUNERS:
         nearest = difflib.get_close_matches(name, PRUNERS, n=1, cutoff=0.0)[0]
-        raise UnknownPrunerError(f"A seed must be one of {', '.join(PRUNERS)}, got {name!r}; try {nearest!r}.")
+        raise UnknownPrunerError(f"A pruner must be one of {', '.join(PRUNERS)}, got {name!r}; try {nearest!r}.")
     return PRUNERS[name]
 
 
-__all__ = ["PRUNERS", "Pruner", "ScoredPruner", "UnitCosts", "UnknownPrunerError", "pruner_named"]
+__all__ = [
+    "PRUNERS",
+    "BudgetTooSmallError",
+    "Evidence",
+    "Pruner",
+    "UnitCosts",
+    "UnknownPrunerError",
+    "flops_costs",
+    "parameter_costs",
+    "pruner_named",
+]

@@ -1,54 +1,55 @@
 """What a pruner is: one sub-network for one budget, in one shot.
 
-Here the budget is the share of the layers' parameters to keep; whatever is proposed lands on the same front as all
-else, scored by the same evaluators.
+Whatever is proposed lands on the same front as all else, scored by the same evaluators.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas.pruners.costs import UnitCosts
+from nas.pruners.evidence import Evidence
 from nas.supernet.importance import UnitScores
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitCosts:
-    """Parameters of one unit of each kind; norms and output biases are left out of account.
-
-    Attributes:
-        head: A query head: its rows of the query projection and its columns of the output projection.
-        kv_group: The key and value of a KV group, without its query heads.
-        neuron: Its rows and its column.
-    """
-
-    head: int
-    kv_group: int
-    neuron: int
-
-    def layers_total(self, shape: SupernetShape) -> int:
-        """Parameters of all units of all layers."""
-        per_layer = shape.num_heads * self.head + shape.num_kv_groups * self.kv_group + shape.num_neurons * self.neuron
-        return shape.num_layers * per_layer
-
-    def of(self, sub_network: SubNetwork) -> int:
-        """Parameters of the units that a sub-network keeps."""
-        return (
-            sum(sub_network.num_heads) * self.head
-            + sum(sub_network.num_kv_groups) * self.kv_group
-            + sum(sub_network.num_neurons) * self.neuron
-        )
-
-
 class Pruner(Protocol):
     """A one-shot method."""
 
-    def __call__(self, scores: UnitScores, shape: SupernetShape, costs: UnitCosts, *, share: float) -> SubNetwork:
-        """Keeps at most ``share`` of the parameters of the layers' units, or the least that is valid.
+    def __call__(self, evidence: Evidence, costs: UnitCosts, budget: float) -> SubNetwork:
+        """Keeps what is worth most within a budget.
 
         Args:
-            scores: What each unit is worth.
-            shape: The supernet's.
-            costs: What each unit costs.
-            share: In (0, 1].
+            evidence: What is known of the units.
+            costs: What each unit costs, and what the rest does.
+            budget: At most this, of the whole model and in the costs' own unit.
+
+        Returns:
+            A sub-network of which ``costs.of`` is at most ``budget``.
+
+        Raises:
+            BudgetTooSmallError: The least that the method can keep costs more.
         """
+
+
+Selection = Callable[[UnitScores, SupernetShape, UnitCosts, float], SubNetwork]
+"""From scores, costs and a budget to what is kept; raises as a pruner does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPruner:
+    """A pruner that needs nothing but scores.
+
+    Attributes:
+        select: What it does with them.
+        importance: Which scores; None for those of the search's own ranking.
+    """
+
+    select: Selection
+    importance: str | None
+
+    def __call__(self, evidence: Evidence, costs: UnitCosts, budget: float) -> SubNetwork:
+        """See ``Pruner``."""
+        scores = evidence.own_scores if self.importance is None else evidence.scores(self.importance)
+        return self.select(scores, evidence.shape, costs, budget)

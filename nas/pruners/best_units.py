@@ -1,35 +1,37 @@
-"""Global ranking: all KV groups and neurons of all layers compete by score per parameter.
+"""Global selection: the KV groups and neurons of all layers whose scores sum to the most within a budget.
 
-The greedy solution of the knapsack in arXiv:2204.09656 with parameters as cost; the exact search with its
-rearrangement is a method of its own.
+Groups all cost the same, and so do neurons, so that the best k groups and the best n neurons are optimal for each k,
+and trying every k solves the knapsack of arXiv:2204.09656 exactly (``mask_search.py``). Scores of groups and neurons
+must be of one kind, as changes of a loss are.
 """
 
 import numpy as np
 
-from nas.pruners.base import UnitCosts
+from nas.pruners.costs import UnitCosts
+from nas.pruners.mask_search import search_flops
 from nas.supernet.importance import UnitScores
 from search_spaces.shape import SupernetShape
-from search_spaces.sub_network import SubNetwork
+from search_spaces.sub_network import BoolMask, SubNetwork
 
 
-def keep_best_units(scores: UnitScores, shape: SupernetShape, costs: UnitCosts, *, share: float) -> SubNetwork:
-    """Keeps the units of the highest score per parameter until the budget is used up.
+def keep_best_units(scores: UnitScores, shape: SupernetShape, costs: UnitCosts, budget: float) -> SubNetwork:
+    """Keeps the groups and neurons of the highest total score.
 
-    The best KV group of a layer whose attention is required comes first, whatever its score.
+    Raises:
+        BudgetTooSmallError: The groups that must be kept cost more than the budget.
     """
-    groups_LK = scores.kv_groups_LK(shape)
-    group_cost = costs.kv_group + shape.heads_per_group * costs.head
-    value_LK = groups_LK / group_cost
-    required = list(shape.required_attention)
-    value_LK[required, groups_LK[required].argmax(axis=1)] = np.inf
-    values = np.concatenate([value_LK.ravel(), (scores.neurons_LN / costs.neuron).ravel()])
-    unit_costs = np.repeat([group_cost, costs.neuron], [value_LK.size, scores.neurons_LN.size])
-    order = np.argsort(-values, kind="stable")
-    kept = np.zeros(len(values), dtype=np.bool_)
-    fits = np.cumsum(unit_costs[order]) <= share * costs.layers_total(shape)
-    kept[order] = fits | np.isinf(values[order])
-    return SubNetwork(
-        shape=shape,
-        heads_LH=kept[: value_LK.size].reshape(value_LK.shape).repeat(shape.heads_per_group, axis=1),
-        neurons_LN=kept[value_LK.size :].reshape(scores.neurons_LN.shape),
+    groups_LK, neurons_LN = search_flops(
+        scores.kv_groups_LK(shape),
+        scores.neurons_LN,
+        budget=budget,
+        fixed_cost=costs.outside_units(shape),
+        group_cost=costs.whole_group(shape),
+        neuron_cost=costs.neuron,
+        required=shape.required_attention,
     )
+    return of_groups(groups_LK, neurons_LN, shape)
+
+
+def of_groups(groups_LK: BoolMask, neurons_LN: BoolMask, shape: SupernetShape) -> SubNetwork:
+    """The sub-network of whole KV groups."""
+    return SubNetwork(shape=shape, heads_LH=np.repeat(groups_LK, shape.heads_per_group, axis=1), neurons_LN=neurons_LN)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from evaluators.inputs import Batch
 from nas.supernet.importance.base import ImportanceError
 
 
@@ -16,7 +16,7 @@ def calibration_batches(
     sequence_tokens: int = 128,
     batch_size: int = 8,
     max_sequences: int = 64,
-) -> list[Tensor]:
+) -> list[Batch]:
     """Cuts a text file into batches of equally long sequences.
 
     Args:
@@ -27,7 +27,7 @@ def calibration_batches(
         max_sequences: Sequences taken from the beginning of the file.
 
     Returns:
-        ``(batch_size, sequence_tokens)`` int64 each.
+        Unlabelled, without padding.
 
     Raises:
         ImportanceError: There is no tokenizer, no such file, or not one whole sequence in it.
@@ -48,4 +48,4 @@ def calibration_batches(
             "give a longer text."
         )
     sequences_ST = torch.tensor(ids[: num_sequences * sequence_tokens]).view(num_sequences, sequence_tokens)
-    return list(sequences_ST.split(batch_size))
+    return [Batch(inputs={"input_ids": ids_BT}) for ids_BT in sequences_ST.split(batch_size)]

@@ -56,8 +56,17 @@ def input_block(projection: Projection, shape: SupernetShape) -> Block | None:
     return Block(unit=projection.input, start=0, num_units=_count(projection.input, shape), width=width)
 
 
+def weights_per_unit(layer: nn.Module, sublayer: Sublayer, shape: SupernetShape, unit: Unit) -> int:
+    """How many weights leave with one unit of a sublayer: its rows and its columns, without biases."""
+    return _per_unit(layer, sublayer, shape, unit, with_bias=False)
+
+
 def parameters_per_unit(layer: nn.Module, sublayer: Sublayer, shape: SupernetShape, unit: Unit) -> int:
     """How many parameters leave with one unit of a sublayer: its rows, their biases, and its columns."""
+    return _per_unit(layer, sublayer, shape, unit, with_bias=True)
+
+
+def _per_unit(layer: nn.Module, sublayer: Sublayer, shape: SupernetShape, unit: Unit, *, with_bias: bool) -> int:
     count = 0
     for projection in sublayer.projections:
         module = layer.get_submodule(projection.path)
@@ -65,7 +74,7 @@ def parameters_per_unit(layer: nn.Module, sublayer: Sublayer, shape: SupernetSha
         for block in output_blocks(projection, shape):
             if block.unit is unit:
                 num_inputs = weight.shape[_input_dim(module)]
-                count += block.width * (num_inputs + (module._parameters.get("bias") is not None))
+                count += block.width * (num_inputs + (with_bias and module._parameters.get("bias") is not None))
         block_in = input_block(projection, shape)
         if block_in is not None and block_in.unit is unit:
             count += block_in.width * weight.shape[1 - _input_dim(module)]

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nas.supernet.activation import Order, UnitOrder, activate
@@ -21,6 +21,13 @@ from nas.supernet.extraction import standalone_config, unwrap_stand_ins
 from nas.supernet.families import Family, Unit, family_of
 from nas.supernet.layout import reorder_units
 from nas.supernet.loading import load_config, load_pretrained
+from nas.supernet.output_weights import (
+    OutputWeights,
+    SublayerName,
+    feature_positions,
+    require_fitting,
+    set_output_weights,
+)
 from nas.supernet.shape import shape_of
 from search_spaces.base import UnitRanking
 from search_spaces.shape import SupernetShape
@@ -51,6 +58,7 @@ class Supernet:
         self.ranking = UnitRanking.as_numbered(self.shape)
         self._order = UnitOrder.by(self.ranking)
         self._active: SubNetwork | None = None
+        self._weights: OutputWeights | None = None
         self._changes = Changes()
 
     @classmethod
@@ -129,7 +137,7 @@ class Supernet:
         self.ranking, self._order = ranking, order
 
     @contextmanager
-    def activate(self, sub_network: SubNetwork) -> Iterator[PreTrainedModel]:
+    def activate(self, sub_network: SubNetwork, weights: OutputWeights | None = None) -> Iterator[PreTrainedModel]:
         """Lets the model compute ``sub_network`` until the block is left, then restores it exactly.
 
         Sub-networks that keep the best units of each layer cost no copy: the weights become views. Any other mask
@@ -138,39 +146,55 @@ class Supernet:
 
         Args:
             sub_network: Of this supernet's shape.
+            weights: Of its output projections, where they are not to be the supernet's.
 
         Raises:
             ValueError: It belongs to another supernet.
+            OutputWeightsError: The weights belong to another sub-network.
         """
         if sub_network.shape != self.shape:
             raise ValueError(
                 f"A sub-network must be cut from this supernet ({self.shape}), got one of {sub_network.shape}; "
                 "draw it from a search space over this supernet's shape."
             )
-        outer = self._active
-        self._switch_to(None if sub_network.is_full else sub_network)
+        if weights is not None:
+            require_fitting(weights, sub_network)
+        outer = self._active, self._weights
+        self._switch_to(None if sub_network.is_full and weights is None else sub_network, weights)
         try:
             yield self.model
         finally:
-            self._switch_to(outer)
+            self._switch_to(*outer)
 
-    def extract(self, sub_network: SubNetwork) -> PreTrainedModel:
-        """A standalone copy of a sub-network, holding its weights alone.
+    def extract(self, sub_network: SubNetwork, weights: OutputWeights | None = None) -> PreTrainedModel:
+        """A standalone copy of a sub-network, holding its weights alone, or ``weights`` where there are some.
 
         Its class is the supernet's. Where all layers have the same widths its config says so, and it can be saved
         and loaded as any other; otherwise ``nas.export`` writes the files that load.
         """
-        with self.activate(sub_network):
+        with self.activate(sub_network, weights):
             model: PreTrainedModel = copy.deepcopy(self.model)
         unwrap_stand_ins(model, self.model)
         model.config = standalone_config(model.config, sub_network)
         return model
 
-    def _switch_to(self, sub_network: SubNetwork | None) -> None:
+    def feature_positions(self, sub_network: SubNetwork, layer: int, sublayer: SublayerName) -> Tensor:
+        """Where the features of kept units enter an output projection while ``sub_network`` is active.
+
+        Returns:
+            ``(S,)`` int64: the position of each feature, by ascending unit number, as ``OutputWeights`` has them.
+        """
+        return feature_positions(sub_network, self._order, layer, sublayer)
+
+    def _switch_to(self, sub_network: SubNetwork | None, weights: OutputWeights | None) -> None:
         self._changes.undo()
-        self._active = sub_network
-        if sub_network is not None:
-            activate(self.model, self.family, self._order, sub_network, self._changes)
+        self._active, self._weights = sub_network, weights
+        if sub_network is None:
+            return
+        layers = self.layers  # before the dropped ones leave the tree
+        activate(self.model, self.family, self._order, sub_network, self._changes)
+        if weights is not None:
+            set_output_weights(layers, self.family, self._order, sub_network, weights, self._changes)
 
 
 def _positions_of(units: Order, order: Order) -> Order:

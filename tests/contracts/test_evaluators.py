@@ -11,9 +11,11 @@ import torch
 
 from evaluators import EVALUATORS, make_evaluator
 from evaluators.base import Evaluator, Measurement, Subject
+from evaluators.encoder_tasks.base import Kind
 from tests.evaluators import tiny
+from tests.evaluators.encoder_tasks import tiny_encoders
 
-UNITS = {"s", "bytes", "flops", "parameters", "accuracy", "perplexity"}
+UNITS = {"s", "bytes", "flops", "parameters", "accuracy", "f1", "perplexity"}
 
 
 def options(name: str, folder: Path) -> dict[str, Any]:
@@ -21,6 +23,8 @@ def options(name: str, folder: Path) -> dict[str, Any]:
     if name == "accuracy":
         (folder / "data.tsv").write_text("text\tlabel\n" + "\n".join(f"w{n} w{n + 1}\t{n % 2}" for n in range(20)))
         return {"data": str(folder / "data.tsv")}
+    if name in ("question_answering", "token_classification"):
+        return {"data": str(tiny_encoders.write_examples(name, folder))}
     if name == "perplexity":
         (folder / "text.txt").write_text(tiny.text(100))
         return {"text": str(folder / "text.txt"), "window_tokens": 16}
@@ -40,8 +44,14 @@ def evaluator(request: pytest.FixtureRequest, tmp_path: Path) -> Evaluator:
 
 @pytest.fixture
 def subject(evaluator: Evaluator) -> Subject:
-    model = tiny.bert() if evaluator.name == "accuracy" else tiny.llama()
-    return Subject(model=model, tokenizer=tiny.tokenizer())
+    kinds: dict[str, Kind] = {
+        "accuracy": "classification",
+        "f1": "question_answering",
+        "entity_f1": "token_classification",
+    }
+    if evaluator.name in kinds:
+        return Subject(model=tiny_encoders.bert(kinds[evaluator.name]), tokenizer=tiny_encoders.tokenizer())
+    return Subject(model=tiny.llama(), tokenizer=tiny.tokenizer())
 
 
 def test_measures_what_it_names(evaluator: Evaluator, subject: Subject) -> None:

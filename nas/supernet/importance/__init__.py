@@ -3,33 +3,38 @@
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-from torch import Tensor
-
+from evaluators.inputs import Batch
 from nas.supernet.importance.activation import activation_importance
 from nas.supernet.importance.base import ImportanceError, UnitScores, rank
 from nas.supernet.importance.block_influence import block_influence
 from nas.supernet.importance.fisher import fisher_importance
+from nas.supernet.importance.flap import flap_importance
 from nas.supernet.importance.magnitude import magnitude_importance
+from nas.supernet.importance.taylor import taylor_importance
+from nas.supernet.importance.wanda import wanda_importance
 from nas.supernet.supernet import Supernet
 
-Importance = Callable[[Supernet, Sequence[Tensor]], UnitScores]
+Importance = Callable[[Supernet, Sequence[Batch]], UnitScores]
 
 IMPORTANCES: dict[str, Importance] = {
     "magnitude": magnitude_importance,
     "activation": activation_importance,
+    "wanda": wanda_importance,
+    "flap": flap_importance,
+    "taylor": taylor_importance,
     "fisher": fisher_importance,
     "block_influence": block_influence,
 }
 """Methods by name: supernet and calibration batches to scores, higher = keep."""
 
 
-def importance_scores(name: str, supernet: Supernet, batches: Sequence[Tensor]) -> UnitScores:
+def importance_scores(name: str, supernet: Supernet, batches: Sequence[Batch]) -> UnitScores:
     """The scores of one method.
 
     Args:
         name: A key of ``IMPORTANCES``.
         supernet: With its weights in their original order and nothing active.
-        batches: ``(batch_size, num_tokens)`` int64 token ids, from ``calibration_batches``.
+        batches: Calibration examples.
 
     Raises:
         ImportanceError: An unknown method, or a model that the method cannot score.

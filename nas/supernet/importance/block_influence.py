@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evaluators.inputs import Batch
 from nas.supernet.families import Sublayer
 from nas.supernet.importance.base import UnitScores
 from nas.supernet.supernet import Supernet
 
 
 @torch.no_grad()
-def block_influence(supernet: Supernet, batches: Sequence[Tensor]) -> UnitScores:
+def block_influence(supernet: Supernet, batches: Sequence[Batch]) -> UnitScores:
     """Scores of all sublayers in [0, 2]."""
     family, shape = supernet.family, supernet.shape
     attention, mlp = _Influence(shape.num_layers), _Influence(shape.num_layers)
@@ -31,8 +32,9 @@ def block_influence(supernet: Supernet, batches: Sequence[Tensor]) -> UnitScores
             recorder = _LayerRecorder(index, attention, mlp)
             for handle in recorder.watch(layer, family.attention, family.mlp):
                 stack.callback(handle.remove)
-        for ids_BT in batches:
-            supernet.model(input_ids=ids_BT.to(supernet.device))
+        for batch in batches:
+            attention.tokens_BT = mlp.tokens_BT = batch.tokens_BT
+            supernet.model(**batch.to(supernet.device).inputs)
     attention_L, mlp_L = attention.mean(), mlp.mean()
     return UnitScores(
         heads_LH=np.repeat(attention_L[:, None], shape.num_heads, axis=1),
@@ -43,7 +45,9 @@ def block_influence(supernet: Supernet, batches: Sequence[Tensor]) -> UnitScores
 
 
 class _Influence:
-    """Running means of 1 − cos, a layer each."""
+    """Running means of 1 − cos, a layer each, over the tokens that are no padding."""
+
+    tokens_BT: Tensor
 
     def __init__(self, num_layers: int) -> None:
         self._sums = np.zeros(num_layers)
@@ -51,8 +55,9 @@ class _Influence:
 
     def add(self, index: int, before_BTD: Tensor, after_BTD: Tensor) -> None:
         cosines_BT = functional.cosine_similarity(before_BTD.float(), after_BTD.float(), dim=-1)
-        self._sums[index] += float((1 - cosines_BT).sum())
-        self._counts[index] += cosines_BT.numel()
+        influences = (1 - cosines_BT)[self.tokens_BT.to(cosines_BT.device)]
+        self._sums[index] += float(influences.sum())
+        self._counts[index] += influences.numel()
 
     def mean(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         return self._sums / self._counts

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from evaluators.inputs import Batch
 from nas.supernet.families import Sublayer, Unit
 from nas.supernet.importance.base import UnitScores
 from nas.supernet.layout import input_block, output_blocks
@@ -17,7 +18,7 @@ from nas.supernet.supernet import Supernet
 
 
 @torch.no_grad()
-def magnitude_importance(supernet: Supernet, batches: Sequence[Tensor]) -> UnitScores:
+def magnitude_importance(supernet: Supernet, batches: Sequence[Batch]) -> UnitScores:
     """Scores of all heads and neurons; a sublayer is worth the norm of its units' weights. ``batches`` is unused."""
     del batches
     layers = supernet.layers

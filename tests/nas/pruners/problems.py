@@ -3,7 +3,9 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from nas.pruners.base import UnitCosts
+from nas.pruners.base import Selection
+from nas.pruners.costs import UnitCosts
+from nas.pruners.errors import BudgetTooSmallError
 from nas.supernet.importance import UnitScores
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
@@ -37,13 +39,31 @@ def problems(draw: st.DrawFn) -> Problem:
         hidden_size=16,
         required_attention=(0, *sorted(draw(st.sets(st.integers(0, layers - 1))) - {0})),
     )
-    costs = UnitCosts(head=draw(st.integers(1, 60)), kv_group=draw(st.integers(0, 60)), neuron=draw(st.integers(1, 60)))
+    costs = UnitCosts(
+        name="parameters",
+        fixed=draw(st.integers(0, 500)),
+        layer=draw(st.integers(0, 9)),
+        attention=draw(st.integers(0, 9)),
+        mlp=draw(st.integers(0, 9)),
+        head=draw(st.integers(1, 60)),
+        kv_group=draw(st.integers(0, 60)),
+        neuron=draw(st.integers(1, 60)),
+    )
     return scores_of(shape, draw(st.integers(0, 10_000))), shape, costs
 
 
-def fits(sub_network: SubNetwork, costs: UnitCosts, share: float) -> bool:
-    """Whether it is within the budget, but for the rounding of a float."""
-    return costs.of(sub_network) <= share * costs.layers_total(sub_network.shape) * (1 + 1e-12)
+def pruned(select: Selection, problem: Problem, share: float) -> SubNetwork | None:
+    """What a selection makes of a share of the whole cost; None where it says that this is too little."""
+    scores, shape, costs = problem
+    try:
+        return select(scores, shape, costs, share * costs.total(shape))
+    except BudgetTooSmallError:
+        return None
+
+
+def is_within(sub_network: SubNetwork, costs: UnitCosts, share: float) -> bool:
+    """Exactly, without a tolerance."""
+    return costs.of(sub_network) <= share * costs.total(sub_network.shape)
 
 
 def keeps_all_of(larger: SubNetwork, smaller: SubNetwork) -> bool:

@@ -18,10 +18,10 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 def test_batches_are_the_beginning_of_the_text(tokenizer: PreTrainedTokenizerBase) -> None:
     batches = calibration_batches(tokenizer, CALIBRATION_TEXT, sequence_tokens=16, batch_size=4, max_sequences=10)
-    assert [tuple(batch.shape) for batch in batches] == [(4, 16), (4, 16), (2, 16)]
-    assert all(batch.dtype == torch.int64 for batch in batches)
+    assert [tuple(batch.inputs["input_ids"].shape) for batch in batches] == [(4, 16), (4, 16), (2, 16)]
+    assert all(batch.inputs["input_ids"].dtype == torch.int64 and not batch.labels for batch in batches)
     ids = tokenizer(CALIBRATION_TEXT.read_text(), add_special_tokens=False, verbose=False)["input_ids"]
-    assert torch.cat(batches).flatten().tolist() == ids[:160]
+    assert torch.cat([batch.inputs["input_ids"] for batch in batches]).flatten().tolist() == ids[:160]
 
 
 def test_text_of_less_than_was_asked_for(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_text_of_less_than_was_asked_for(tokenizer: PreTrainedTokenizerBase, tmp
     path = tmp_path / "short.txt"
     path.write_text(words)
     [batch] = calibration_batches(tokenizer, path, sequence_tokens=num_ids // 2)
-    assert batch.shape == (2, num_ids // 2)
+    assert batch.inputs["input_ids"].shape == (2, num_ids // 2)
     with pytest.raises(ImportanceError, match=f"at least {num_ids + 1} tokens, got {num_ids} in .*; give a longer"):
         calibration_batches(tokenizer, path, sequence_tokens=num_ids + 1)
 

@@ -33,6 +33,8 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from evaluators.inputs import Batch
+
 VOCAB_SIZE = 96
 _GROUPED: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
@@ -106,3 +108,8 @@ def tiny_model(name: str, seed: int = 0) -> PreTrainedModel:
 def token_ids(batch_size: int = 3, num_tokens: int = 12, seed: int = 1) -> torch.Tensor:
     """``(batch_size, num_tokens)`` int64, none of them padding."""
     return torch.randint(1, VOCAB_SIZE, (batch_size, num_tokens), generator=torch.Generator().manual_seed(seed))
+
+
+def batches_of(*ids: torch.Tensor) -> list[Batch]:
+    """Unlabelled batches without padding."""
+    return [Batch(inputs={"input_ids": ids_BT}) for ids_BT in ids]

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from nas.supernet.importance import importance_scores
 from nas.supernet.supernet import Supernet
-from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
+from tests.nas.supernet.tiny_models import TINY_MODELS, batches_of, tiny_model, token_ids
 
 BATCHES = [token_ids(3), token_ids(1, seed=2)]
 
@@ -27,7 +27,7 @@ def inputs_of(model: Any, module: Any) -> Tensor:
 def test_neuron_is_worth_the_root_mean_square_of_what_it_adds() -> None:
     """Llama's MLP computed by hand, neuron by neuron."""
     supernet = Supernet(tiny_model("llama"))
-    scores = importance_scores("activation", supernet, BATCHES)
+    scores = importance_scores("activation", supernet, batches_of(*BATCHES))
     for number, layer in enumerate(supernet.layers):
         mlp: Any = layer.mlp
         inputs_TD = inputs_of(supernet.model, mlp)
@@ -44,7 +44,7 @@ def test_neuron_is_worth_the_root_mean_square_of_what_it_adds() -> None:
 )
 def test_head_is_worth_the_features_it_adds(name: str, path: str) -> None:
     supernet = Supernet(tiny_model(name))
-    scores = importance_scores("activation", supernet, BATCHES)
+    scores = importance_scores("activation", supernet, batches_of(*BATCHES))
     for number, layer in enumerate(supernet.layers):
         projection = layer.get_submodule(path)
         inputs_TF = inputs_of(supernet.model, projection)
@@ -57,8 +57,8 @@ def test_head_is_worth_the_features_it_adds(name: str, path: str) -> None:
 @pytest.mark.parametrize("name", TINY_MODELS)
 def test_batching_does_not_matter(name: str) -> None:
     supernet = Supernet(tiny_model(name))
-    once = importance_scores("activation", supernet, [torch.cat(BATCHES)])
-    cut = importance_scores("activation", supernet, BATCHES)
+    once = importance_scores("activation", supernet, batches_of(*[torch.cat(BATCHES)]))
+    cut = importance_scores("activation", supernet, batches_of(*BATCHES))
     np.testing.assert_allclose(cut.heads_LH, once.heads_LH, rtol=1e-4)
     np.testing.assert_allclose(cut.neurons_LN, once.neurons_LN, rtol=1e-4)
 
@@ -72,7 +72,7 @@ def test_stored_input_first_or_output_first() -> None:
             weight = supernet.layers[-1].get_submodule(path).get_parameter("weight")
             units_NI = weight if name == "gpt2" else weight.T
             units_NI[5] *= factor
-            scores.append(importance_scores("activation", supernet, BATCHES).neurons_LN[-1])
+            scores.append(importance_scores("activation", supernet, batches_of(*BATCHES)).neurons_LN[-1])
         assert scores[1][5] == pytest.approx(2 * scores[0][5])
         assert scores[2][5] == 0
         np.testing.assert_allclose(np.delete(scores[1], 5), np.delete(scores[0], 5))

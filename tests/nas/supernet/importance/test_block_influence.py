@@ -9,7 +9,7 @@ from torch.nn import functional
 from nas.supernet.families import FAMILIES
 from nas.supernet.importance import importance_scores
 from nas.supernet.supernet import Supernet
-from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
+from tests.nas.supernet.tiny_models import TINY_MODELS, batches_of, tiny_model, token_ids
 
 BATCHES = [token_ids(3), token_ids(1, seed=2)]
 MIDWAY = {
@@ -55,7 +55,7 @@ def streams(supernet: Supernet, number: int, midway: str) -> list[Tensor]:
 @pytest.mark.parametrize("name", MIDWAY)
 def test_turn_of_the_residual_stream(name: str) -> None:
     supernet = Supernet(tiny_model(name))
-    scores = importance_scores("block_influence", supernet, BATCHES)
+    scores = importance_scores("block_influence", supernet, batches_of(*BATCHES))
     for number in range(supernet.shape.num_layers):
         before_TD, midway_TD, after_TD = streams(supernet, number, MIDWAY[name])
         assert scores.attention_L[number] == pytest.approx(influence(before_TD, midway_TD), rel=1e-3)
@@ -69,7 +69,7 @@ def test_sublayer_that_adds_nothing_has_no_influence(name: str) -> None:
     for number, sublayer in ((1, family.attention), (2, family.mlp)):
         for parameter in supernet.layers[number].get_submodule(sublayer.output).parameters():
             parameter.zero_()
-    scores = importance_scores("block_influence", supernet, BATCHES)
+    scores = importance_scores("block_influence", supernet, batches_of(*BATCHES))
     assert scores.attention_L[1] == pytest.approx(0, abs=1e-6)
     assert scores.mlp_L[2] == pytest.approx(0, abs=1e-6)
     assert (np.delete(scores.attention_L, 1) > 1e-5).all()
@@ -77,7 +77,7 @@ def test_sublayer_that_adds_nothing_has_no_influence(name: str) -> None:
 
 
 def test_units_are_worth_as_much_as_their_sublayer() -> None:
-    scores = importance_scores("block_influence", Supernet(tiny_model("llama")), BATCHES)
+    scores = importance_scores("block_influence", Supernet(tiny_model("llama")), batches_of(*BATCHES))
     assert (scores.heads_LH == scores.attention_L[:, None]).all()
     assert (scores.neurons_LN == scores.mlp_L[:, None]).all()
     assert (scores.attention_L <= 2).all()

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from nas.supernet.families import Sublayer
 from nas.supernet.importance import ImportanceError, UnitScores, importance_scores
 from nas.supernet.supernet import Supernet
-from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
+from tests.nas.supernet.tiny_models import TINY_MODELS, batches_of, tiny_model, token_ids
 
 BATCHES = [token_ids(3), token_ids(2, seed=2)]
 
@@ -65,7 +65,7 @@ def by_weight_gradients(model: nn.Module, supernet: Supernet) -> UnitScores:
 def test_squared_gradients_of_the_masks(name: str) -> None:
     model = tiny_model(name)
     supernet = Supernet(copy.deepcopy(model))
-    found = importance_scores("fisher", supernet, BATCHES)
+    found = importance_scores("fisher", supernet, batches_of(*BATCHES))
     expected = by_weight_gradients(model, supernet)
     for array in ("heads_LH", "neurons_LN", "attention_L", "mlp_L"):
         scale = getattr(expected, array).max()
@@ -75,7 +75,7 @@ def test_squared_gradients_of_the_masks(name: str) -> None:
 def test_finite_difference() -> None:
     """One head and one neuron of Llama, scaled by hand."""
     supernet = Supernet(tiny_model("llama").double())
-    scores = importance_scores("fisher", supernet, BATCHES[:1])
+    scores = importance_scores("fisher", supernet, batches_of(*BATCHES[:1]))
     layer: Any = supernet.layers[1]
     for columns, score in (
         (layer.self_attn.o_proj.weight[:, 8:12], scores.heads_LH[1, 2]),
@@ -92,8 +92,8 @@ def test_finite_difference() -> None:
 
 def test_encoder_without_a_head() -> None:
     _, make_config = TINY_MODELS["bert"]
-    with pytest.raises(ImportanceError, match="needs a model with a task head, got BertModel; load a fine-tuned model"):
-        importance_scores("fisher", Supernet(BertModel(make_config())), BATCHES)
+    with pytest.raises(ImportanceError, match="need a model with a task head, got BertModel; load a fine-tuned model"):
+        importance_scores("fisher", Supernet(BertModel(make_config())), batches_of(*BATCHES))
 
 
 def test_language_model_loss_is_that_of_transformers() -> None:

@@ -7,7 +7,7 @@ import torch
 from nas.supernet.importance import IMPORTANCES, ImportanceError, importance_scores, rank
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
-from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
+from tests.nas.supernet.tiny_models import TINY_MODELS, batches_of, tiny_model, token_ids
 
 
 @pytest.mark.parametrize("method", IMPORTANCES)
@@ -17,7 +17,7 @@ def test_scores_of_every_unit(name: str, method: str) -> None:
     shape = supernet.shape
     with torch.no_grad():
         before = supernet.model(input_ids=token_ids()).logits
-    scores = importance_scores(method, supernet, [token_ids(), token_ids(2, seed=5)])
+    scores = importance_scores(method, supernet, batches_of(token_ids(), token_ids(2, seed=5)))
     assert scores.heads_LH.shape == (shape.num_layers, shape.num_heads)
     assert scores.neurons_LN.shape == (shape.num_layers, shape.num_neurons)
     assert scores.attention_L.shape == scores.mlp_L.shape == (shape.num_layers,)
@@ -39,8 +39,8 @@ def test_model_that_computes_no_numbers(method: str) -> None:
     model = tiny_model("llama")
     with torch.no_grad():
         model.model.layers[2].mlp.down_proj.weight[0, 0] = float("nan")
-    with pytest.raises(ImportanceError, match="must be finite, got NaN or infinity"):
-        importance_scores(method, Supernet(model), [token_ids()])
+    with pytest.raises(ImportanceError, match="must be finite, got"):
+        importance_scores(method, Supernet(model), batches_of(token_ids()))
 
 
 def test_unknown_method() -> None:

@@ -3,13 +3,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 from scipy.stats import binomtest
 
 from evaluators.base import EvaluationError, Subject
-from evaluators.classification import Accuracy, class_number, read_rows, wilson_interval
+from evaluators.encoder_tasks.classification import Accuracy, Classification, class_number, wilson_interval
 from tests.evaluators import tiny
+from tests.evaluators.encoder_tasks import tiny_encoders
 
 NAMES = {"bad": 0, "good": 1}
 
@@ -96,7 +98,7 @@ def test_a_dataset_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     with pytest.raises(
-        EvaluationError, match=r"data must be a .tsv, .csv or .jsonl file or a dataset of the Hub; here/"
+        EvaluationError, match=r"data must be a .tsv or .csv or .jsonl or .txt file or a dataset of the Hub; here/"
     ):
         Accuracy(data="here/nothing").evaluate(subject())
 
@@ -138,19 +140,6 @@ def test_a_header_alone_is_refused(tmp_path: Path) -> None:
         Accuracy(data=tmp_path / "data.csv").evaluate(subject())
 
 
-@pytest.mark.parametrize(("line", "message"), [("{", "is not: Expecting"), ("[1, 2]", r"is '\[1, 2\]'")])
-def test_lines_that_are_no_json_objects(tmp_path: Path, line: str, message: str) -> None:
-    path = tmp_path / "data.jsonl"
-    path.write_text('{"text": "w1"}\n' + line)
-    with pytest.raises(EvaluationError, match=f"must be a JSON object, but line 2 of .*data.jsonl {message}"):
-        read_rows(path)
-
-
-def test_a_quoted_line_break_stays_in_its_field(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text('text,label\n"w1\nw2",1\n')
-    assert read_rows(tmp_path / "data.csv") == [{"text": "w1\nw2", "label": "1"}]
-
-
 def test_a_model_without_a_classification_head_is_refused(data: Path) -> None:
     with pytest.raises(EvaluationError, match="sequence-classification head, got LlamaForCausalLM"):
         Accuracy(data=data).evaluate(Subject(model=tiny.llama(), tokenizer=tiny.tokenizer()))
@@ -181,3 +170,94 @@ def test_nan_is_an_error(data: Path) -> None:
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(EvaluationError, match=f"{name} must be at least 1, got 0"):
         Accuracy(data="data.csv", **{name: 0})
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], names: list[str]) -> None:
+    """A dataset as the Hub would give it: class numbers, and what they stand for."""
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+    dataset = datasets.Dataset.from_list(rows, features=features)
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **kwargs: dataset)
+
+
+def test_the_classes_of_the_hub_are_matched_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, [{"text": "w1", "label": 0}, {"text": "w2", "label": 1}], ["good", "bad"])
+    task = Classification(data="someone/reviews")
+    table = task.table()
+    numbers = [row["label"] for row in table.rows]
+    assert task.label_names() == ("good", "bad")
+    for label2id, expected in (
+        ({"Bad": 0, "GOOD": 1}, [1 - number for number in numbers]),
+        ({"LABEL_0": 0, "LABEL_1": 1}, numbers),
+    ):
+        assert task.classes(table, label2id=label2id, num_classes=2) == expected
+
+
+def test_a_hidden_label_of_the_hub_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, [{"text": "w1", "label": -1}], ["bad", "good"])
+    with pytest.raises(EvaluationError, match="between 0 and 1, since the model has 2 classes, got -1"):
+        Classification(data="someone/reviews").batches(tiny.tokenizer(), NAMES, batch_size=2)
+
+
+def test_trec_labels_end_at_the_colon(tmp_path: Path) -> None:
+    coarse, fine = tmp_path / "train.txt", tmp_path / "test.txt"
+    coarse.write_bytes("LOC:where is caf\xe9 w1 ?\r\nNUM:count the w2\r\n".encode("latin-1"))
+    fine.write_text("NUM:dist How far is w1 : w2 ?\nLOC:city Where ?\n")
+    for path, expected in (
+        (coarse, {("LOC", "where is café w1 ?"), ("NUM", "count the w2")}),
+        (fine, {("NUM", "How far is w1 : w2 ?"), ("LOC", "Where ?")}),
+    ):
+        task = Classification(data=path)
+        assert {(row["label"], row["text"]) for row in task.table().rows} == expected
+        assert task.label_names() == ("LOC", "NUM")
+
+
+def test_label_names_are_sorted_as_numbers_where_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "data.tsv"
+    path.write_text("text\tlabel\n" + "\n".join(f"w1\t{number}" for number in (10, 2, 0, 2)))
+    assert Classification(data=path).label_names() == ("0", "2", "10")
+
+
+def test_an_example_without_a_label_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.tsv"
+    for label in ("", "-1"):
+        path.write_text(f"text\tlabel\nw1\t{label}\n")
+        with pytest.raises(EvaluationError, match=f"must have a label, but one of .*data.tsv has '{label}'; use a lab"):
+            Classification(data=path).label_names()
+
+
+def test_batches_give_the_loss_of_each_example(data: Path) -> None:
+    model, tokenizer = tiny_encoders.bert("classification"), tiny_encoders.tokenizer()
+    batches = Classification(data=data).batches(tokenizer, NAMES, batch_size=8)
+    assert [len(batch.labels["labels"]) for batch in batches] == [8] * 6 + [2]
+    total = sum(len(batch.labels["labels"]) * model(**batch.inputs, **batch.labels).loss.item() for batch in batches)
+    singly = sum(
+        model(**tokenizer(row["text"], return_tensors="pt"), labels=torch.tensor([row["label"]])).loss.item()
+        for row in examples(50)
+    )
+    assert total == pytest.approx(singly, rel=1e-5)
+
+
+def test_unlabelled_batches_need_no_label_column(tmp_path: Path) -> None:
+    (tmp_path / "data.tsv").write_text("text\nw1 w2\nw3\n")
+    task = Classification(data=tmp_path / "data.tsv")
+    (batch,) = task.batches(tiny_encoders.tokenizer(), {}, batch_size=2, labelled=False)
+    assert not batch.labels
+    assert batch.tokens_BT.sum(dim=1).tolist() == [3, 4]
+    with pytest.raises(EvaluationError, match="must have the column 'label', but one of"):
+        task.batches(tiny_encoders.tokenizer(), NAMES, batch_size=2)
+
+
+def test_labels_out_of_range_are_refused(data: Path) -> None:
+    with pytest.raises(EvaluationError, match="between 0 and 0, since the model has 1 classes, got 1"):
+        Classification(data=data).batches(tiny.tokenizer(), {"only": 0}, batch_size=8)
+
+
+def test_an_example_without_tokens_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.tsv").write_text("text\tlabel\nw1\t1\n\t0\n")
+    with pytest.raises(EvaluationError, match="Every example must hold at least one token, got a row that is padding"):
+        Accuracy(data=tmp_path / "data.tsv").evaluate(subject())
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="seed must be at least 0, got -1"):
+        Classification(data="data.tsv", seed=-1)

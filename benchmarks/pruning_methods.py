@@ -1,0 +1,209 @@
+"""Quality of every pruner at a ladder of budgets, without and with recovery.
+
+For each seed (which draws the calibration examples, and the random masks), each budget and each pruner, the sub-network
+is scored on held-out examples as it is and after each recovery. A budget is a share of the supernet's FLOPs, or of its
+latency measured here (``--cost latency``: a table of the model's sublayers is measured first, and the sub-network is
+then timed as a whole; what was measured is in the record beside the share asked for).
+
+    python benchmarks/pruning_methods.py --model sst2-model --calibrate '{"classification": {"data": "train.tsv"}}' \
+        --evaluate '{"accuracy": {"data": "test.tsv"}}'
+    python benchmarks/pruning_methods.py --model bundled --text valid.txt --evaluate '{"perplexity": {"text": "test.txt"}}'
+
+Rows are written to ``--out`` as they come, so that a run cut short leaves what it has. A rung that a pruner cannot reach
+(KCM keeps all heads) is left out. The table shows the mean over seeds ± its standard error; for one seed the standard
+error is that of the examples.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import argument_parser, contention, publish
+
+from evaluators import make_evaluator
+from evaluators.base import Evaluator, Measurement
+from evaluators.encoder_tasks import make_task
+from evaluators.flops import Flops
+from evaluators.inputs import Batch
+from evaluators.latency import Latency
+from evaluators.latency.contention import CpuLoad
+from nas.judge import Judge
+from nas.latency_tables import measure_latency_table
+from nas.pruners import PRUNERS, BudgetTooSmallError, Evidence, UnitCosts, flops_costs
+from nas.pruners.latency_table import LatencyTable
+from nas.pruners.within_latency import prune_within_latency
+from nas.recovery import RECOVERIES
+from nas.recovery.recoverer import Recoverer
+from nas.supernet.calibration import calibration_batches
+from nas.supernet.supernet import Supernet
+from search_spaces.sub_network import SubNetwork
+
+SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--model", default="bundled", help="the supernet: a folder, an id, or bundled")
+    parser.add_argument("--dtype", default="auto", help="the supernet's")
+    parser.add_argument("--calibrate", type=json.loads, help="an encoder's task with options, as JSON")
+    parser.add_argument("--text", type=Path, help="calibration text, for a decoder")
+    parser.add_argument("--evaluate", type=json.loads, required=True, help="an evaluator with options, as JSON")
+    parser.add_argument("--examples", type=int, default=2048, help="calibration examples")
+    parser.add_argument("--recover-examples", type=int, default=512, help="of these, how many recoveries see")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--context-tokens", type=int, default=128, help="of a sequence that FLOPs are counted on")
+    parser.add_argument("--pruners", nargs="+", default=list(PRUNERS))
+    parser.add_argument("--recoveries", nargs="+", default=["none", "mask_tuning", "refit"])
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cost", choices=["flops", "latency"], default="flops")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows: list[Row] = []
+    supernet = Supernet.load(options.model, dtype=options.dtype)
+    [(name, evaluator_options)] = options.evaluate.items()
+    evaluator = make_evaluator(name, **evaluator_options)
+    with CpuLoad(options.threads) as load:
+        full = Judge(supernet, [evaluator]).measure(SubNetwork.full(supernet.shape), [evaluator], {})[evaluator.name]
+        print(f"supernet: {evaluator.name} {full.value:.4f}", flush=True)
+        for seed in range(options.seeds):
+            for row in compare(supernet, evaluator, seed, options):
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+    print(table(rows, evaluator, full))
+    result = {"benchmark": "pruning_methods", "supernet": full.to_json(), "rows": rows, **contention(load)}
+    publish(result, options, device=supernet.device)
+
+
+def compare(supernet: Supernet, evaluator: Evaluator, seed: int, options: argparse.Namespace) -> Any:
+    """Rows of one seed, as they come."""
+    batches = examples(supernet, seed, options)
+    evidence = Evidence(supernet, batches, seed=seed)
+    few = batches[: max(1, options.recover_examples // options.batch_size)]
+    judges = {
+        name: Judge(supernet, [evaluator], None if name == "none" else Recoverer(RECOVERIES[name], supernet, few))
+        for name in options.recoveries
+    }
+    budgets = Budgets(evidence, evaluator, options)
+    for pruner in options.pruners:
+        for share in options.shares:
+            start_s = time.perf_counter()
+            try:
+                sub_network = budgets.prune(pruner, share)
+            except BudgetTooSmallError:
+                continue
+            pruning_s = time.perf_counter() - start_s
+            for recovery, judge in judges.items():
+                start_s = time.perf_counter()
+                score = judge.measure(sub_network, [evaluator], {})[evaluator.name]
+                yield {
+                    "seed": seed,
+                    "pruner": pruner,
+                    "share": share,
+                    "recovery": recovery,
+                    "score": score.value,
+                    "ci95": score.ci95,
+                    "reached": budgets.reached(sub_network),
+                    "pruning_s": pruning_s,
+                    "recovery_and_scoring_s": time.perf_counter() - start_s,
+                }
+
+
+class Budgets:
+    """Shares of FLOPs, or of latency measured here."""
+
+    def __init__(self, evidence: Evidence, evaluator: Evaluator, options: argparse.Namespace) -> None:
+        supernet = evidence.supernet
+        self._evidence = evidence
+        self._flops: UnitCosts = flops_costs(supernet, context_tokens=options.context_tokens)
+        self._timer: Latency | None = None
+        if options.cost == "latency":
+            workload = "decode" if supernet.family.is_decoder else "encode"
+            self._timer = Latency(
+                workload=workload, batch_size=1 if workload == "decode" else 32, context_tokens=options.context_tokens
+            )
+            self._judge = Judge(supernet, [self._timer])
+            self._full = self._judge.measure(SubNetwork.full(supernet.shape), [self._timer], {})
+            self._table: LatencyTable = measure_latency_table(
+                self._judge, supernet.shape, name=self._timer.name, supernet=self._full
+            )
+
+    def prune(self, pruner: str, share: float) -> SubNetwork:
+        """What the pruner keeps.
+
+        Raises:
+            BudgetTooSmallError: It cannot keep so little.
+        """
+        method = PRUNERS[pruner]
+        if self._timer is None:
+            return method(self._evidence, self._flops, share * self._flops.total(self._evidence.shape))
+        budget_s = share * self._full[self._timer.name].value
+        return prune_within_latency(method, self._evidence, self._flops, self._table, budget_s)
+
+    def reached(self, sub_network: SubNetwork) -> float:
+        """The share of the cost that is left, counted or measured."""
+        if self._timer is None:
+            return self._flops.of(sub_network) / self._flops.total(sub_network.shape)
+        timed = self._judge.measure(sub_network, [self._timer], self._full)
+        return timed[f"{self._timer.name}_ratio"].value
+
+
+def examples(supernet: Supernet, seed: int, options: argparse.Namespace) -> Sequence[Batch]:
+    """Calibration examples drawn with the seed, in random order."""
+    if options.calibrate is not None:
+        [(name, task_options)] = options.calibrate.items()
+        task = make_task(name, **{"limit": options.examples, "seed": seed, **task_options})
+        batches = task.batches(
+            supernet.tokenizer, supernet.model.config.label2id, batch_size=options.batch_size, labelled=True
+        )
+    else:
+        batches = calibration_batches(
+            supernet.tokenizer,
+            options.text,
+            sequence_tokens=options.context_tokens,
+            batch_size=options.batch_size,
+            max_sequences=options.examples * (seed + 1),
+        )[-(options.examples // options.batch_size) :]
+    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [batches[number] for number in order]
+
+
+def table(rows: Sequence[Row], evaluator: Evaluator, full: Measurement) -> str:
+    """Mean over seeds ± its standard error, by pruner and recovery (rows) and share (columns)."""
+    shares = sorted({row["share"] for row in rows}, reverse=True)
+    lines = [f"| pruner | recovery | {' | '.join(f'{share:.0%}' for share in shares)} |", "|---|---|" + "---|" * len(shares)]
+    for pruner in dict.fromkeys(row["pruner"] for row in rows):
+        for recovery in dict.fromkeys(row["recovery"] for row in rows):
+            cells = [cell([row for row in rows if key(row) == (pruner, recovery, share)]) for share in shares]
+            lines.append(f"| {pruner} | {recovery} | {' | '.join(cells)} |")
+    return f"{evaluator.name}, supernet {full.value:.4f}\n" + "\n".join(lines)
+
+
+def key(row: Mapping[str, Any]) -> tuple[str, str, float]:
+    return row["pruner"], row["recovery"], row["share"]
+
+
+def cell(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "—"
+    scores = [row["score"] for row in rows]
+    mean = statistics.fmean(scores)
+    if len(scores) > 1:
+        error = statistics.stdev(scores) / math.sqrt(len(scores))
+    else:
+        low, high = rows[0]["ci95"] or (mean, mean)
+        error = (high - low) / 2 / 1.96
+    return f"{mean:.4g} ± {error:.2g}"
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()

@@ -1,0 +1,70 @@
+"""`nas prune`: a run's folder around one pruning."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from nas.amount import parse_amount
+from nas.config import SearchConfig, load_config
+from nas.environment import describe_environment
+from nas.front import front_record
+from nas.objectives import BudgetError
+from nas.pruners import pruner_named
+from nas.pruning import Pruned, Pruning, prepare_pruning, prune
+from nas.run import Run, shape_to_json
+from nas.run_directory import RunDirectory
+from nas.store.trial_store import TrialStore
+
+
+def run_prune(
+    config_path: Path, *, pruner: str, budget: str, out: Path | None, overrides: Sequence[str], console: Console
+) -> Run:
+    """Prunes, measures, and leaves a run of two trials.
+
+    Args:
+        config_path: A search config; its strategy, trials and budget are not used.
+        pruner: Its name.
+        budget: ``NAME=VALUE``.
+        out: The run's folder; None for a new one below ``runs``.
+        overrides: ``key=value`` each.
+        console: For progress.
+
+    Raises:
+        ValueError: One of the subclasses that say what is wrong with the config, the budget or the model.
+    """
+    config = load_config(config_path, overrides)
+    pruner_named(pruner)
+    name, separator, value = budget.partition("=")
+    if not separator:
+        raise BudgetError(f"A budget must have the form NAME=VALUE, got {budget!r}; write --max flops=0.5x.")
+    amount = parse_amount(value)
+    folder = out or Path("runs") / f"{config.name}-{pruner}-{time.strftime('%Y%m%d-%H%M%S')}"
+    RunDirectory.check_creatable(folder)
+    console.print(f"Preparing {config.model.name}", highlight=False)
+    pruning = prepare_pruning(config)
+    console.print(f"Pruning by {pruner} to {name} <= {amount}", highlight=False)
+    pruned = prune(config, pruning, pruner, limit=name, amount=amount)
+    _write(folder, config, pruning, pruned)
+    return Run.open(folder)
+
+
+def _write(folder: Path, config: SearchConfig, pruning: Pruning, pruned: Pruned) -> None:
+    environment = describe_environment(config.seed, pruning.supernet.device)
+    environment["search_id"] = uuid.uuid4().hex
+    environment["supernet"] = shape_to_json(pruning.supernet.shape)
+    directory = RunDirectory.create(folder, config_yaml=config.to_yaml(), environment=environment)
+    with TrialStore(directory.trials_path) as store:
+        for trial in pruned.trials:
+            store.add(trial)
+    search = {
+        "id": environment["search_id"],
+        "name": config.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "num_trials": len(pruned.trials),
+        "measurement_of_evaluator": dict(pruning.aliases),
+    }
+    directory.write_front(front_record(pruned.trials, pruned.goal, search=search))

@@ -1,0 +1,131 @@
+r"""What a sub-network costs in FLOPs or parameters, as a sum over what it keeps.
+
+    cost = fixed + Σ kept layers (layer) + Σ kept sublayers (attention or mlp) + Σ kept units (head, kv_group, neuron)
+
+Both sums are exact, which is why a pruner can spend a budget to the last unit. FLOPs are those of the ``flops``
+evaluator: of one forward pass over T tokens, 2 T for each weight, and for each head 4 T² D for scores and values. What
+lies outside of the layers (embeddings, the head over the vocabulary, a pooler) is fixed.
+
+arXiv:2204.09656 counts units alike, but takes shares of their total alone; here a budget is one on the whole model.
+
+Legend: T tokens, D head_dim.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from evaluators.flops import count_flops
+from evaluators.parameters import unique_parameters
+from nas.supernet.families import Sublayer, Unit
+from nas.supernet.layout import parameters_per_unit, weights_per_unit
+from nas.supernet.supernet import Supernet
+from search_spaces.shape import SupernetShape
+from search_spaces.sub_network import SubNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitCosts:
+    """What each part of a model adds to a cost.
+
+    Attributes:
+        name: ``flops`` or ``parameters``.
+        fixed: Everything outside of the layers.
+        layer: What a layer has besides its sublayers, such as the norms of a post-norm layer.
+        attention: What an attention sublayer has besides its units: its norm, its output bias.
+        mlp: The same of an MLP.
+        head: A query head: its rows of the query projection and its columns of the output projection.
+        kv_group: The key and value of a KV group, without its query heads.
+        neuron: Its rows and its column.
+    """
+
+    name: str
+    fixed: int = 0
+    layer: int = 0
+    attention: int = 0
+    mlp: int = 0
+    head: int
+    kv_group: int
+    neuron: int
+
+    def whole_group(self, shape: SupernetShape) -> int:
+        """A KV group with all its query heads."""
+        return self.kv_group + shape.heads_per_group * self.head
+
+    def of(self, sub_network: SubNetwork) -> int:
+        """The whole cost of a sub-network."""
+        return (
+            self.fixed
+            + len(sub_network.kept_layers) * self.layer
+            + sum(map(bool, sub_network.num_heads)) * self.attention
+            + sum(map(bool, sub_network.num_neurons)) * self.mlp
+            + sum(sub_network.num_heads) * self.head
+            + sum(sub_network.num_kv_groups) * self.kv_group
+            + sum(sub_network.num_neurons) * self.neuron
+        )
+
+    def total(self, shape: SupernetShape) -> int:
+        """The supernet's."""
+        return self.of(SubNetwork.full(shape))
+
+    def outside_units(self, shape: SupernetShape) -> int:
+        """What remains when all sublayers are there and hold nothing: an upper bound for what units leave over."""
+        return self.fixed + shape.num_layers * (self.layer + self.attention + self.mlp)
+
+    def budget_for(self, shape: SupernetShape, *, share: float) -> float:
+        """The budget under which ``share`` of the layers' cost remains beside what is fixed."""
+        return self.fixed + share * (self.total(shape) - self.fixed)
+
+
+def parameter_costs(supernet: Supernet) -> UnitCosts:
+    """Parameters; tied ones count once."""
+    family, layer = supernet.family, supernet.layers[0]
+    head, kv_group, neuron = _per_unit(supernet, parameters_per_unit)
+    attention, mlp = (_count(_modules(layer, sublayer)) for sublayer in (family.attention, family.mlp))
+    shape, whole_layer = supernet.shape, _count([layer])
+    return UnitCosts(
+        name="parameters",
+        fixed=sum(one.numel() for one in unique_parameters(supernet.model)) - shape.num_layers * whole_layer,
+        layer=whole_layer - attention - mlp,
+        attention=attention - shape.num_heads * head - shape.num_kv_groups * kv_group,
+        mlp=mlp - shape.num_neurons * neuron,
+        head=head,
+        kv_group=kv_group,
+        neuron=neuron,
+    )
+
+
+def flops_costs(supernet: Supernet, *, context_tokens: int = 128) -> UnitCosts:
+    """FLOPs of one forward pass over ``context_tokens`` tokens.
+
+    Raises:
+        EvaluationError: More tokens than the model has positions.
+    """
+    shape = supernet.shape
+    head, kv_group, neuron = (2 * context_tokens * weights for weights in _per_unit(supernet, weights_per_unit))
+    head += 4 * context_tokens**2 * shape.head_dim
+    units = shape.num_layers * (shape.num_heads * head + shape.num_kv_groups * kv_group + shape.num_neurons * neuron)
+    total = count_flops(supernet.model, num_tokens=context_tokens)
+    return UnitCosts(name="flops", fixed=total - units, head=head, kv_group=kv_group, neuron=neuron)
+
+
+def _per_unit(
+    supernet: Supernet, count: Callable[[nn.Module, Sublayer, SupernetShape, Unit], int]
+) -> tuple[int, int, int]:
+    """Of a query head, a KV group and a neuron."""
+    layer, family, shape = supernet.layers[0], supernet.family, supernet.shape
+    return (
+        count(layer, family.attention, shape, Unit.QUERY_HEAD),
+        count(layer, family.attention, shape, Unit.KV_HEAD),
+        count(layer, family.mlp, shape, Unit.NEURON),
+    )
+
+
+def _modules(layer: nn.Module, sublayer: Sublayer) -> list[nn.Module]:
+    """Everything that leaves with a sublayer."""
+    return [layer.get_submodule(path) for path in (*sublayer.modules, *sublayer.norms)]
+
+
+def _count(modules: Iterable[nn.Module]) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())

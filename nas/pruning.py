@@ -1,0 +1,173 @@
+"""One pruner, one budget, no search: two trials, the supernet's and that of what the pruner made of it.
+
+FLOPs and parameters are budgets that a pruner meets exactly, by arithmetic. Latency is met by measurement: the pruner
+works with a table of what sublayers take (``latency_tables.py``), its sub-network is timed as a whole, and as long as
+that is above the budget the table's budget is lowered in proportion and the pruner asked again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from evaluators.base import Evaluator, Measurement
+from evaluators.flops import Flops
+from evaluators.parameters import Parameters
+from nas.amount import Amount
+from nas.config import SearchConfig
+from nas.front import Goal
+from nas.judge import Judge
+from nas.latency_tables import measure_latency_table
+from nas.objectives import Constraint, InfeasibleBudgetError, constraint_for, objectives_of
+from nas.preparation import (
+    PreparationError,
+    build_evaluators,
+    gather_evidence,
+    load_supernet,
+    make_recoverer,
+    refuse_equal_names,
+)
+from nas.pruners import BudgetTooSmallError, Evidence, Pruner, UnitCosts, flops_costs, parameter_costs, pruner_named
+from nas.pruners.within_latency import predicted_s, prune_within_latency
+from nas.supernet.supernet import Supernet
+from nas.trial import Trial, TrialState
+from search_spaces.sub_network import SubNetwork
+
+MAX_ROUNDS = 6
+"""Times that a latency budget is tried to be met."""
+MARGIN = 0.99
+"""How far below the budget to aim after a miss: the next measurement may come out a little higher."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """Everything one pruning does once.
+
+    Attributes:
+        supernet: Its weights in their original order.
+        evidence: What pruners go by.
+        objectives: The config's.
+        also: What else is measured, what the budget limits among it.
+        aliases: Evaluators that serve one measurement alone, and which.
+    """
+
+    supernet: Supernet
+    evidence: Evidence
+    objectives: tuple[Evaluator, ...]
+    also: tuple[Evaluator, ...]
+    aliases: Mapping[str, str]
+
+    @property
+    def evaluators(self) -> tuple[Evaluator, ...]:
+        """All of them."""
+        return (*self.objectives, *self.also)
+
+    def flops_costs(self) -> UnitCosts:
+        """In the FLOPs that are measured here."""
+        tokens = next((one.context_tokens for one in self.evaluators if isinstance(one, Flops)), 128)
+        return flops_costs(self.supernet, context_tokens=tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What came of it.
+
+    Attributes:
+        trials: The supernet's, and the pruned sub-network's.
+        goal: The config's objectives, and the budget.
+    """
+
+    trials: tuple[Trial, Trial]
+    goal: Goal
+
+
+def prepare_pruning(config: SearchConfig) -> Pruning:
+    """Builds the evaluators and loads the supernet; FLOPs and parameters are always measured.
+
+    Raises:
+        ValueError: One of the subclasses that name what is wrong with the config.
+    """
+    objectives, also = build_evaluators(config.objectives), build_evaluators(config.also_measure)
+    names = {evaluator.name for evaluator in (*objectives, *also)}
+    also += tuple(one for one in (Flops(), Parameters()) if one.name not in names)
+    refuse_equal_names((*objectives, *also))
+    supernet = load_supernet(config.model)
+    parts = zip((part.name for part in config.evaluators), (*objectives, *also), strict=False)
+    pairs = [(name, one.name) for name, one in parts]
+    served = [name for name, _ in pairs]
+    return Pruning(
+        supernet=supernet,
+        evidence=gather_evidence(supernet, config),
+        objectives=objectives,
+        also=also,
+        aliases={name: measurement for name, measurement in pairs if served.count(name) == 1},
+    )
+
+
+def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, amount: Amount) -> Pruned:
+    """Prunes to a budget and judges the result.
+
+    Args:
+        config: For the recovery.
+        pruning: Prepared from it.
+        pruner: Its name.
+        limit: What the budget limits: ``flops``, ``parameters``, or a latency that the config measures.
+        amount: How much of it at most.
+
+    Raises:
+        UnknownPrunerError: No pruner has that name.
+        BudgetError: The config measures nothing of that name, or nothing that a pruner could spend.
+        InfeasibleBudgetError: The pruner cannot keep so little.
+        PreparationError: The supernet itself cannot be measured.
+    """
+    method = pruner_named(pruner)
+    judge = Judge(
+        pruning.supernet, pruning.evaluators, make_recoverer(config, pruning.supernet, pruning.evidence.batches)
+    )
+    full = SubNetwork.full(pruning.supernet.shape)
+    first = judge.trial(full, number=0, candidate=None, source="supernet", supernet={})
+    if first.state is TrialState.FAILED:
+        raise PreparationError(f"Pruning begins with the supernet itself, and that failed: {first.reason}")
+    constraint = constraint_for(limit, "max", amount, first.measurements, pruning.aliases)
+    try:
+        if constraint.unit == "s":
+            sub_network, timed = _within_latency(method, pruning, judge, constraint, first.measurements)
+        else:
+            sub_network, timed = _within_costs(method, pruning, constraint), {}
+    except BudgetTooSmallError as error:
+        raise InfeasibleBudgetError(str(error)) from error
+    second = judge.trial(sub_network, number=1, candidate=None, source=pruner, supernet=first.measurements)
+    # The reading that met the budget is the one to quote: a second one would be as good, and might miss it.
+    second = replace(second, measurements={**second.measurements, **timed})
+    goal = Goal(objectives=objectives_of(pruning.objectives), constraints=(constraint,))
+    return Pruned(trials=(first, second), goal=goal)
+
+
+def _within_costs(method: Pruner, pruning: Pruning, constraint: Constraint) -> SubNetwork:
+    if constraint.name == "flops":
+        return method(pruning.evidence, pruning.flops_costs(), constraint.limit)
+    if constraint.name == "parameters":
+        return method(pruning.evidence, parameter_costs(pruning.supernet), constraint.limit)
+    raise PreparationError(
+        f"A pruner's budget must be on flops, parameters or a latency, got {constraint.name!r}; "
+        "use `nas search` for other budgets."
+    )
+
+
+def _within_latency(
+    method: Pruner, pruning: Pruning, judge: Judge, constraint: Constraint, supernet: Mapping[str, Measurement]
+) -> tuple[SubNetwork, dict[str, Measurement]]:
+    """The sub-network, and the reading that is within the budget."""
+    timers = [evaluator for evaluator in judge.varying if evaluator.name == constraint.name]
+    table = measure_latency_table(judge, pruning.supernet.shape, name=constraint.name, supernet=supernet)
+    flops = pruning.flops_costs()
+    budget_s = constraint.limit
+    for _ in range(MAX_ROUNDS):
+        sub_network = prune_within_latency(method, pruning.evidence, flops, table, budget_s)
+        measured = judge.measure(sub_network, timers, supernet)
+        taken_s = measured[constraint.name].value
+        if taken_s <= constraint.limit:
+            return sub_network, measured
+        budget_s = predicted_s(table, sub_network) * MARGIN * constraint.limit / taken_s
+    raise InfeasibleBudgetError(
+        f"A budget on {constraint.name} must be within the pruner's reach, which came down to {taken_s:.4g} s in "
+        f"{MAX_ROUNDS} attempts, got {constraint.limit:.4g} s; relax the budget, or quieten the machine."
+    )

@@ -1,0 +1,77 @@
+"""What every recovery must hold to."""
+
+import pytest
+import torch
+
+from evaluators.inputs import Batch
+from nas.recovery import RECOVERIES, Recovery
+from nas.supernet.output_weights import SUBLAYER_NAMES, require_fitting
+from nas.supernet.supernet import Supernet
+from search_spaces.sub_network import SubNetwork
+from tests.nas.recovery.problems import batches_of
+from tests.nas.supernet.test_supernet import assert_equal_logits, candidates, logits_of
+from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
+
+families = pytest.mark.parametrize("family", TINY_MODELS)
+
+
+@pytest.fixture(params=RECOVERIES)
+def recover(request: pytest.FixtureRequest) -> Recovery:
+    return RECOVERIES[request.param]
+
+
+@families
+def test_weights_fit_any_sub_network_and_activated_logits_are_extracted_logits(family: str, recover: Recovery) -> None:
+    supernet, ids = Supernet(tiny_model(family)), token_ids()
+    for sub_network in candidates(supernet.shape)[1:9]:
+        weights = recover(supernet, sub_network, batches_of(num_batches=1))
+        require_fitting(weights, sub_network)
+        with supernet.activate(sub_network, weights) as model:
+            logits = logits_of(model, ids)
+        assert logits.isfinite().all()
+        assert_equal_logits(logits_of(supernet.extract(sub_network, weights), ids), logits)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "bert"])
+def test_the_full_model_needs_no_recovery(family: str, recover: Recovery) -> None:
+    supernet, ids = Supernet(tiny_model(family)), token_ids()
+    expected = logits_of(supernet.model, ids)
+    full = SubNetwork.full(supernet.shape)
+    with supernet.activate(full, recover(supernet, full, batches_of())) as model:
+        assert (logits_of(model, ids) - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_labels_are_not_looked_at(recover: Recovery) -> None:
+    supernet, batches = Supernet(tiny_model("bert")), batches_of()
+    sub_network = candidates(supernet.shape)[-1]
+    labelled = [Batch(inputs=batch.inputs, labels={"labels": torch.zeros(6, dtype=torch.int64)}) for batch in batches]
+    expected, actual = (recover(supernet, sub_network, examples) for examples in (batches, labelled))
+    for sublayer in SUBLAYER_NAMES:
+        assert expected.of(sublayer).keys() == actual.of(sublayer).keys()
+        assert all(torch.equal(actual.of(sublayer)[i], weight_DS) for i, weight_DS in expected.of(sublayer).items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_weights_have_the_dtype_of_the_model_and_no_gradient(dtype: torch.dtype, recover: Recovery) -> None:
+    supernet = Supernet(tiny_model("llama").to(dtype))
+    weights = recover(supernet, candidates(supernet.shape)[-1], batches_of())
+    found = [weight_DS for sublayer in SUBLAYER_NAMES for weight_DS in weights.of(sublayer).values()]
+    assert found
+    assert {weight_DS.dtype for weight_DS in found} == {dtype}
+    assert not any(weight_DS.requires_grad for weight_DS in found)
+
+
+def test_the_supernet_stays_as_it_was(recover: Recovery) -> None:
+    supernet = Supernet(tiny_model("gpt2"))
+    state = {key: value.clone() for key, value in supernet.model.state_dict().items()}
+    recover(supernet, candidates(supernet.shape)[-1], batches_of())
+    assert supernet.active.is_full
+    assert all(torch.equal(state[key], value) for key, value in supernet.model.state_dict().items())
+
+
+def test_a_recovery_twice_is_the_same(recover: Recovery) -> None:
+    supernet, batches = Supernet(tiny_model("phi3")), batches_of()
+    sub_network = candidates(supernet.shape)[-2]
+    first, second = (recover(supernet, sub_network, batches) for _ in range(2))
+    for sublayer in SUBLAYER_NAMES:
+        assert all(torch.equal(second.of(sublayer)[i], weight_DS) for i, weight_DS in first.of(sublayer).items())
