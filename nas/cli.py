@@ -196,6 +196,22 @@ def evaluate(
 
 
 @app.command()
+def finetune(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A fine-tuning config, see configs/finetune_*.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config, such as epochs=1; repeatable."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a pre-trained encoder on a task, into a model that a search can take."""
+    from nas.commands.finetune import run_finetuning
+
+    run_finetuning(config, out=out, overrides=overrides or [], as_json=as_json, console=_console())
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Write the HTML report and its figures into the run's folder."""
     from nas.run import Run

@@ -1,4 +1,4 @@
-"""Every config in ``configs/`` is a search that can begin, as far as that shows without its model and its data."""
+"""Every config in ``configs/`` is a search or fine-tuning that can begin, as far as shows without model and data."""
 
 import inspect
 import pkgutil
@@ -10,15 +10,19 @@ import lm_eval
 import pytest
 
 from evaluators import EVALUATORS, make_evaluator
+from evaluators.encoder_tasks import make_task
 from evaluators.lm_eval_tasks.loading import BUNDLED_TASKS
 from nas.config import PartConfig, SearchConfig, load_config, parse_config
+from nas.finetuning import load_finetune_config
 from nas.supernet.loading import load_config as load_model_config
 from nas.supernet.shape import shape_of
 from search_spaces import make_space
 from search_spaces.base import UnitRanking, largest, num_candidates, smallest
 from search_spaces.shape import SupernetShape
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "configs"
+FINETUNINGS = sorted(FOLDER.glob("finetune_*.yaml"))
+CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(FINETUNINGS))
 
 # From the models' own config.json: layers, heads, KV heads, intermediate size, head_dim, hidden size.
 SHAPES = {
@@ -105,3 +109,15 @@ def test_encoders_encode_and_decoders_do_not(config: SearchConfig) -> None:
 
 def test_a_budget_limits_what_is_measured(config: SearchConfig) -> None:
     assert set(config.budget) <= {part.name for part in config.evaluators}
+
+
+@pytest.mark.parametrize("path", FINETUNINGS, ids=lambda path: path.stem)
+def test_the_fine_tunings_are_valid(path: Path) -> None:
+    config = load_finetune_config(path)
+    assert make_task(config.task.name, **config.task.options).kind == config.task.name
+    assert config.evaluate is not None
+    make_evaluator(config.evaluate.name, **config.evaluate.options)
+
+
+def test_there_is_a_fine_tuning() -> None:
+    assert FINETUNINGS

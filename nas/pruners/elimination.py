@@ -10,7 +10,7 @@ fitted anew, so that the errors along the order are those of the refit. Blocks o
 Where we differ: several units may go at a time in wide layers. They are chosen as if each went alone, but the errors
 of all are exact: with L Lᵀ = [G⁻¹]_SS, unit i of them adds the squared norm of rows i of L⁻¹ W_Sᵀ.
 
-Legend: D output size, F features (U units of the same width), S features that go at once.
+Legend: D output size, F features (U units of the same width), R features left, S features that go at once.
 """
 
 from dataclasses import dataclass
@@ -44,11 +44,12 @@ def eliminate(
 ) -> Elimination:
     """Removes all units, those that cost least first.
 
-    Takes memory of 3 F² numbers in float64, and time of order F³: 1 s for 1,536 neurons and the default step.
+    Takes memory of 3 F² numbers in float64, and time of order F³: on one CPU core 1 s for 1,536 neurons (4 s one at a
+    time) and 5 s for 3,072.
 
     Damping makes any Gram matrix invertible, as it must be with fewer tokens than features or constant features; the
     errors then count λ ‖W − W'‖² too. Features that are always 0 go first. Where all are, units go by the norm of their
-    weights, and errors are 0. A matrix that rounding made indefinite is damped ten times as much each time, until it is not.
+    weights, and errors are 0. A matrix that rounding made indefinite is damped tenfold until it is not.
 
     Args:
         gram_FF: ``(num_features, num_features)`` G, symmetric and positive semidefinite.
@@ -70,28 +71,39 @@ def eliminate(
         return Elimination(
             order_U=norms_U.argsort(stable=True).cpu(), errors_U=torch.zeros(num_units, dtype=torch.float64)
         )
-    inverse = _damped_inverse(gram_FF.double() / mean_diagonal, damping)
-    per_step = step or max(1, num_units // STEPS)
+    inverse_RR, weight_DR = _damped_inverse(gram_FF.double() / mean_diagonal, damping), weight
     left = torch.arange(num_units, device=weight.device)
     order, errors = [], []
     while len(left):
-        costs = _costs(inverse, weight, width)
-        going = costs.argsort(stable=True)[:per_step]
+        going = _costs(inverse_RR, weight_DR, width).argsort(stable=True)[: step or max(1, num_units // STEPS)]
         features_S = _features(going, width)
-        lower_SS = torch.linalg.cholesky(inverse[features_S][:, features_S])
-        # Rows of L⁻¹ [G⁻¹]_S: and of L⁻¹ W_Sᵀ: their products are what both lose.
-        inverse_SF = torch.linalg.solve_triangular(lower_SS, inverse[features_S], upper=False)
-        weight_SD = torch.linalg.solve_triangular(lower_SS, weight[:, features_S].T, upper=False)
+        lower_SS = torch.linalg.cholesky(inverse_RR[features_S][:, features_S])
+        # The products of these two are what G⁻¹ and W lose.
+        inverse_SR = torch.linalg.solve_triangular(lower_SS, inverse_RR[features_S], upper=False)
+        weight_SD = torch.linalg.solve_triangular(lower_SS, weight_DR[:, features_S].T, upper=False)
         errors.append(weight_SD.square().sum(dim=1).view(-1, width).sum(dim=1))
         order.append(left[going])
-        staying = torch.ones(len(left), dtype=torch.bool, device=left.device)
-        staying[going] = False
-        left, features_R = left[staying], _features(staying.nonzero().flatten(), width)
-        weight = weight[:, features_R].addmm_(weight_SD.T, inverse_SF[:, features_R], alpha=-1)
-        inverse = inverse[features_R][:, features_R].addmm_(
-            inverse_SF[:, features_R].T, inverse_SF[:, features_R], alpha=-1
-        )
+        inverse_RR.addmm_(inverse_SR.T, inverse_SR, alpha=-1)
+        weight_DR.addmm_(weight_SD.T, inverse_SR, alpha=-1)
+        inverse_RR, weight_DR, left = _without(going, width, inverse_RR, weight_DR, left)
     return Elimination(order_U=torch.cat(order).cpu(), errors_U=mean_diagonal * torch.cat(errors).cumsum(dim=0).cpu())
+
+
+def _without(
+    units: Tensor, width: int, inverse_RR: Tensor, weight_DR: Tensor, left: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Views of what is left: the last units move to where others went, because copying all would dominate the time."""
+    num_staying = len(left) - len(units)
+    going = torch.zeros(len(left), dtype=torch.bool, device=left.device)
+    going[units] = True
+    holes, movers = going[:num_staying].nonzero().flatten(), num_staying + (~going[num_staying:]).nonzero().flatten()
+    left[holes] = left[movers]
+    to, end = _features(holes, width), num_staying * width
+    source = _features(movers, width)
+    inverse_RR[to] = inverse_RR[source]
+    inverse_RR[:, to] = inverse_RR[:, source]
+    weight_DR[:, to] = weight_DR[:, source]
+    return inverse_RR[:end, :end], weight_DR[:, :end], left[:num_staying]
 
 
 def _costs(inverse_FF: Tensor, weight_DF: Tensor, width: int) -> Tensor:
@@ -100,10 +112,10 @@ def _costs(inverse_FF: Tensor, weight_DF: Tensor, width: int) -> Tensor:
         return weight_DF.square().sum(dim=0) / inverse_FF.diagonal()
     num_units = len(inverse_FF) // width
     each = torch.arange(num_units, device=inverse_FF.device)
-    blocks = inverse_FF.view(num_units, width, num_units, width)[each, :, each]
+    blocks = inverse_FF.unflatten(1, (num_units, width)).unflatten(0, (num_units, width))[each, :, each]
     columns = weight_DF.T.reshape(num_units, width, -1)
-    lower = torch.linalg.cholesky(blocks)
-    return torch.linalg.solve_triangular(lower, columns, upper=False).square().sum(dim=(1, 2))
+    halves: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(blocks), columns, upper=False)
+    return halves.square().sum(dim=(1, 2))
 
 
 def _features(units: Tensor, width: int) -> Tensor:

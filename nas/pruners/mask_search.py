@@ -11,8 +11,9 @@ Latency, as a table gives it, does not add up over units. The paper's scheme: in
 units that takes as long as one unit is its base; some of the weakest bases (importance per second) are dropped, and the
 seconds left are spent on further units, greedily by importance per marginal second; the best number to drop is tried
 out. Where we differ: marginal seconds are those of the table's lower convex hull, which makes them rise with width, as
-greedy choice needs, whereas what is spent are the table's own; what no longer fits is skipped for what does; and
-attention that must stay may be cut below its base. Not exact, but never above the budget.
+greedy choice needs, whereas what is spent are the table's own; what no longer fits is skipped for what does, and
+dropped bases that still fit are put back; attention that must stay may be cut below its base. Not exact, but never
+above the budget.
 
 Legend: L layers, K KV groups, N neurons, O owners (a sublayer; first all attentions, then all MLPs), U units.
 """
@@ -133,11 +134,11 @@ def search_latency(
     droppable = sublayers.weakest_first(np.concatenate([must_L, np.zeros(num_layers, dtype=np.bool_)]))
     for num_dropped in range(len(droppable) + 1):
         dropped_O = np.isin(np.arange(2 * num_layers), droppable[:num_dropped])
-        if sublayers.importance(sublayers.full_O * ~dropped_O) <= best_importance:
+        if sublayers.importance(np.where(dropped_O, sublayers.start_O, sublayers.full_O)) <= best_importance:
             break  # nor can anything that drops more be better
         if sublayers.seconds(sublayers.start_O * ~dropped_O) > budget_s:
             continue
-        widths_O = sublayers.spend(dropped_O, budget_s)
+        widths_O = sublayers.put_back(droppable[:num_dropped][::-1], sublayers.spend(dropped_O, budget_s), budget_s)
         if (importance := sublayers.importance(widths_O)) > best_importance:
             best_O, best_importance = widths_O, importance
     return (
@@ -214,6 +215,15 @@ class _Sublayers:
         widths_O = self._greedy(base_O, dropped_O, left_s)
         if self.seconds(widths_O) > budget_s:  # by rounding: units are added up one by one
             widths_O = self._greedy(base_O, dropped_O, left_s - ROUNDING * budget_s)
+        return widths_O
+
+    def put_back(self, owners: Ints, widths_O: Ints, budget_s: float) -> Ints:
+        """The same with those bases, of owners at 0, that still fit, one after another."""
+        for owner in owners:
+            wider_O = widths_O.copy()
+            wider_O[owner] = self.start_O[owner]
+            if self.seconds(wider_O) <= budget_s:
+                widths_O = wider_O
         return widths_O
 
     def _greedy(self, base_O: Ints, dropped_O: Bools, left_s: float) -> Ints:

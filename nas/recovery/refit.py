@@ -24,6 +24,10 @@ from nas.supernet.output_weights import SUBLAYER_NAMES, OutputWeights, SublayerN
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
+DAMPING = 0.1
+"""On the bundled model with 2,048 tokens, 0.1 and 1 left the lowest loss on text held out, of 0.001 to 1; with more
+tokens less would do."""
+
 
 def refit(
     supernet: Supernet,
@@ -32,7 +36,7 @@ def refit(
     *,
     sublayers: Sequence[SublayerName] = SUBLAYER_NAMES,
     residual: bool = True,
-    damping: float = 1e-2,
+    damping: float = DAMPING,
 ) -> OutputWeights:
     """Fits the output weights of all kept sublayers anew, from the first layer to the last.
 

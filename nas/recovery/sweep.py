@@ -263,7 +263,7 @@ def _first_call(supernet: Supernet, batch: Batch) -> _Call:
             hidden.append(args[0])
         arguments.append((args[1:], kwargs))
 
-    batch = batch.to(supernet.device)
+    batch = batch.unlabelled.to(supernet.device)
     without_cache = {"use_cache": False} if supernet.family.is_decoder else {}
     with ExitStack() as stack:
         for layer in supernet.layers:

@@ -1,6 +1,6 @@
 """Loading a transformers model and its tokenizer from the hub or a folder, onto the right device or devices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,27 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from nas.bundled import BUNDLED_MODEL
 from nas.supernet.quiet import without_progress_bars
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+TASK_HEADS: dict[str, Any] = {
+    "classification": AutoModelForSequenceClassification,
+    "question_answering": AutoModelForQuestionAnswering,
+    "token_classification": AutoModelForTokenClassification,
+}
+"""The class that loads an encoder with a head for a kind of task."""
+_AUTO_CLASSES = (AutoModelForCausalLM, *TASK_HEADS.values(), AutoModel)
 
 
 class ModelLoadingError(ValueError):
@@ -49,6 +59,58 @@ def load_pretrained(
             **options,
         )
     return model.eval(), _tokenizer(source, options)
+
+
+def load_with_head(
+    id_or_folder: str | Path,
+    kind: str,
+    *,
+    label_names: Sequence[str],
+    revision: str | None,
+    trust_remote_code: bool,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+    """Loads an encoder with a task head, to be trained: in float32, on the CPU.
+
+    Its own head and numbers of labels are kept where they fit; else the labels are numbered in the order given, and
+    what the checkpoint lacks is drawn from torch's global generator.
+
+    Args:
+        id_or_folder: As for ``Supernet.load``.
+        kind: One of ``TASK_HEADS``.
+        label_names: Classes or tags in the data; none for question answering.
+        revision: As for ``Supernet.load``.
+        trust_remote_code: As for ``Supernet.load``.
+
+    Raises:
+        ModelLoadingError: There is no such model, or it cannot be loaded here.
+    """
+    config: Any = load_config(id_or_folder, revision=revision, trust_remote_code=trust_remote_code)
+    source, options = _source(id_or_folder), _options(revision, trust_remote_code)
+    if not _has_fitting_head(config, kind, label_names):
+        names = label_names or ("LABEL_0", "LABEL_1")  # the two logits of a token: it begins, it ends an answer
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: number for number, name in enumerate(names)}
+    if kind == "classification":
+        config.problem_type = "single_label_classification"
+    with _explained(id_or_folder), _without_load_report():
+        model: PreTrainedModel = TASK_HEADS[kind].from_pretrained(
+            source,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    return model, _tokenizer(source, options)
+
+
+def _has_fitting_head(config: Any, kind: str, label_names: Sequence[str]) -> bool:
+    """Whether the checkpoint's head is of that kind and knows the labels, by name or, with as many, by number."""
+    suffix = TASK_HEADS[kind].__name__.removeprefix("AutoModel")
+    if not (config.architectures or [""])[0].endswith(suffix):
+        return False
+    numbers = [str(number) for number in range(config.num_labels)]
+    return set(label_names) <= set(config.label2id) or list(label_names) == numbers
 
 
 def load_config(id_or_folder: str | Path, *, revision: str | None, trust_remote_code: bool) -> PreTrainedConfig:
@@ -105,10 +167,21 @@ def _explained(id_or_folder: str | Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Hides what transformers logs of a head that the checkpoint lacks: here it is meant to be new."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
 def _model_class(config: Any) -> Any:
     """The class that the checkpoint names, its own code's where it comes with some, else a causal language model."""
     own = vars(config).get("auto_map") or {}
-    for auto_class in (AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModel):
+    for auto_class in _AUTO_CLASSES:
         if auto_class.__name__ in own:
             return auto_class
     named = (config.architectures or [""])[0]
@@ -129,8 +202,7 @@ def _device_map(config: Any, model_class: Any, dtype: str, picked: torch.device,
 
 def _build(model_class: Any, config: Any) -> Any:
     """A model without weights; the automatic classes have a constructor of another name."""
-    is_auto = model_class in (AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModel)
-    return model_class.from_config(config) if is_auto else model_class(config)
+    return model_class.from_config(config) if model_class in _AUTO_CLASSES else model_class(config)
 
 
 def _tokenizer(source: str, options: dict[str, Any]) -> PreTrainedTokenizerBase | None:

@@ -12,15 +12,16 @@ from evaluators.base import Direction, EvaluationError, Measurement, Subject
 from nas.config import SearchConfig, parse_config
 from nas.front import front_of
 from nas.objectives import InfeasibleBudgetError
+from nas.preparation import Prepared, PreparationError, prepare
 from nas.run import Run, shape_to_json
 from nas.run_directory import RunDirectory
-from nas.search import Prepared, Search, SearchError, Status, prepare
+from nas.search import Search, SearchError, Status
 from nas.seeds import Seed
 from nas.store.trial_store import TrialStore
 from nas.supernet.supernet import Supernet
 from nas.trial import TrialState
 from search_spaces import make_space
-from search_spaces.base import largest, smallest
+from search_spaces.base import SearchSpace, largest, smallest
 from tests.nas.supernet.tiny_models import tiny_model
 
 CONFIG = """\
@@ -56,6 +57,14 @@ def quality(subject: Subject) -> float:
     return 1e6 / num_parameters(subject)
 
 
+def ends(space: SearchSpace) -> tuple[Seed, ...]:
+    pairs = ((largest(space), "supernet"), (smallest(space), "smallest"))
+    return tuple(
+        Seed(candidate=candidate, sub_network=space.sub_network(candidate), source=source)
+        for candidate, source in pairs
+    )
+
+
 class Bench:
     """A search over a tiny Llama in a folder."""
 
@@ -70,10 +79,7 @@ class Bench:
         self.prepared = Prepared(
             supernet=supernet,
             space=space,
-            seeds=(
-                Seed(candidate=largest(space), source="supernet"),
-                Seed(candidate=smallest(space), source="smallest"),
-            ),
+            seeds=ends(space),
             objectives=(self.cost, self.quality),
             also=(),
         )
@@ -234,7 +240,7 @@ def test_a_small_space_ends_when_nothing_is_left(tmp_path: Path) -> None:
     bench.prepared = Prepared(
         supernet=bench.prepared.supernet,
         space=space,
-        seeds=(Seed(candidate=largest(space), source="supernet"), Seed(candidate=smallest(space), source="smallest")),
+        seeds=ends(space),
         objectives=bench.prepared.objectives,
         also=(),
     )
@@ -250,5 +256,5 @@ def test_two_evaluators_of_one_measurement_are_refused() -> None:
     config = parse_config(
         CONFIG.replace("[parameters, perplexity]", "[flops, {flops: {context_tokens: 8}}]").replace("tiny", "bundled")
     )
-    with pytest.raises(SearchError, match="must measure something else, but two measure flops"):
+    with pytest.raises(PreparationError, match="must measure something else, but two measure flops"):
         prepare(config)

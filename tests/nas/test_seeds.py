@@ -3,105 +3,102 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.pruners import PRUNERS, UnitCosts
-from nas.seeds import LADDER, scores_for, seeds, unit_costs
-from nas.supernet.importance import UnitScores, importance_scores, rank
+from nas.pruners import PRUNERS, Evidence, parameter_costs
+from nas.seeds import LADDER, Proposal, cut_down, propose, seeds
+from nas.supernet.importance import rank
 from nas.supernet.supernet import Supernet
 from search_spaces import make_space
 from search_spaces.base import SearchSpace, largest, smallest
 from search_spaces.sub_network import SubNetwork
-from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
+from tests.nas.supernet.tiny_models import batches_of, tiny_model, token_ids
 
 SPACES: list[tuple[str, dict[str, Any]]] = [
     ("uniform", {"neurons_multiple_of": 8}),
     ("per_layer", {"heads": "head", "neurons_multiple_of": 8}),
     ("joint", {"neurons_multiple_of": 8, "loadable_by": ["vllm"]}),
+    ("joint", {"neurons_multiple_of": 1}),
     ("layer_drop", {"drop": "sublayer"}),
 ]
 
 
 @pytest.fixture(scope="module")
-def llama() -> Supernet:
-    return Supernet(tiny_model("llama"))
+def evidence() -> Evidence:
+    return Evidence(Supernet(tiny_model("llama")), batches_of(token_ids()), importance="magnitude")
 
 
 @pytest.fixture(scope="module")
-def scores(llama: Supernet) -> dict[str, UnitScores]:
-    batches = [token_ids()]
-    return scores_for(list(PRUNERS), llama, importance_scores("magnitude", llama, batches), batches)
+def proposals(evidence: Evidence) -> list[Proposal]:
+    return list(propose(list(PRUNERS), evidence, parameter_costs(evidence.supernet)))
 
 
-def build(space: tuple[str, dict[str, Any]], supernet: Supernet, scores: UnitScores) -> SearchSpace:
+def build(space: tuple[str, dict[str, Any]], evidence: Evidence) -> SearchSpace:
     kind, options = space
-    return make_space(kind, supernet.shape, rank(scores, supernet.shape), **options)
+    return make_space(kind, evidence.shape, rank(evidence.own_scores, evidence.shape), **options)
+
+
+def counts(sub_network: SubNetwork) -> tuple[tuple[int, ...], ...]:
+    return sub_network.num_heads, sub_network.num_kv_groups, sub_network.num_neurons
+
+
+def test_each_pruner_climbs_down_the_ladder(evidence: Evidence, proposals: list[Proposal]) -> None:
+    """But for rungs it cannot reach: KCM keeps all heads, and block influence and uniform widths end somewhere."""
+    costs = parameter_costs(evidence.supernet)
+    for name in PRUNERS:
+        spent = [costs.of(one.sub_network) for one in proposals if one.source == name]
+        rungs = [costs.budget_for(evidence.shape, share=share) for share in LADDER[: len(spent)]]
+        assert all(cost <= rung for cost, rung in zip(spent, rungs, strict=True))
+        assert len(spent) == len(LADDER) or name in {"kcm", "block_influence"}
+    assert [one.source for one in proposals[: len(PRUNERS)]] == list(PRUNERS)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space[0])
-def test_supernet_and_smallest_come_first_and_none_twice(
-    space: tuple[str, dict[str, Any]], llama: Supernet, scores: dict[str, UnitScores]
+def test_seeds_lie_in_the_space_and_none_comes_twice(
+    space: tuple[str, dict[str, Any]], evidence: Evidence, proposals: list[Proposal]
 ) -> None:
-    built = build(space, llama, scores["uniform"])
-    proposed = list(seeds(built, unit_costs(llama), scores))
-    candidates = [seed.candidate for seed in proposed]
-    assert candidates[:2] == [largest(built), smallest(built)]
-    assert [seed.source for seed in proposed[:2]] == ["supernet", "smallest"]
-    assert built.sub_network(candidates[0]).is_full
-    assert len(set(candidates)) == len(candidates)
-    assert {seed.source for seed in proposed[2:]} <= set(PRUNERS)
-    for candidate in candidates:
-        assert all(0 <= index < len(choice.sizes) for index, choice in zip(candidate, built.choices, strict=True))
-        assert built.canonical(candidate) == candidate
-    assert len({built.sub_network(candidate) for candidate in candidates}) == len(candidates)
+    built = build(space, evidence)
+    found = list(seeds(built, rank(evidence.own_scores, evidence.shape), proposals))
+    assert [seed.source for seed in found[:2]] == ["supernet", "smallest"]
+    assert [seed.candidate for seed in found[:2]] == [largest(built), smallest(built)]
+    assert found[0].sub_network.is_full
+    assert len({seed.sub_network for seed in found}) == len(found)
+    for seed in found:
+        assert built.canonical(seed.candidate) == seed.candidate
+        assert counts(seed.sub_network) == counts(built.sub_network(seed.candidate))
 
 
-def test_each_pruner_climbs_down_the_ladder(llama: Supernet, scores: dict[str, UnitScores]) -> None:
-    """In a space as fine as the pruners, where no two of them agree, each comes within one unit of each rung."""
-    space = build(("joint", {"neurons_multiple_of": 1}), llama, scores["uniform"])
-    costs = unit_costs(llama)
-    proposed = list(seeds(space, costs, {name: scores[name] for name in ("uniform", "magnitude", "block_influence")}))
-    total = costs.layers_total(llama.shape)
-    coarsest = (costs.kv_group + llama.shape.heads_per_group * costs.head) / total
-    for name in ("uniform", "magnitude"):
-        shares = [costs.of(space.sub_network(seed.candidate)) / total for seed in proposed if seed.source == name]
-        assert shares == sorted(shares, reverse=True)
-        assert len(shares) == len(LADDER)
-        assert all(rung - coarsest < share <= rung for share, rung in zip(shares, LADDER, strict=True))
-    assert [seed.source for seed in proposed[2:5]] == ["uniform", "magnitude", "block_influence"]
+def test_a_space_as_fine_as_the_pruner_takes_its_mask_as_it_is(evidence: Evidence) -> None:
+    [proposal] = [one for one in propose(["fisher"], evidence, parameter_costs(evidence.supernet))][2:3]
+    space = build(("joint", {"neurons_multiple_of": 1}), evidence)
+    found = list(seeds(space, rank(evidence.own_scores, evidence.shape), [proposal]))
+    assert found[2].sub_network == proposal.sub_network
+    assert found[2].sub_network != space.sub_network(found[2].candidate)  # that one keeps the largest weights
 
 
-def test_no_pruner_leaves_supernet_and_smallest(llama: Supernet, scores: dict[str, UnitScores]) -> None:
-    space = build(SPACES[0], llama, scores["uniform"])
-    assert [seed.source for seed in seeds(space, unit_costs(llama), {})] == ["supernet", "smallest"]
-
-
-def test_each_pruner_gets_the_scores_it_goes_by(llama: Supernet, scores: dict[str, UnitScores]) -> None:
-    for name in ("magnitude", "activation", "fisher", "block_influence"):
-        expected = importance_scores(name, llama, [token_ids()])
-        np.testing.assert_array_equal(scores[name].heads_LH, expected.heads_LH)
-        np.testing.assert_array_equal(scores[name].mlp_L, expected.mlp_L)
-
-
-def test_uniform_goes_by_the_searchs_own_scores(llama: Supernet) -> None:
-    own = importance_scores("magnitude", llama, [])
-    assert scores_for(["uniform"], llama, own, [])["uniform"] is own
-
-
-@pytest.mark.parametrize("name", TINY_MODELS)
-def test_costs_of_units_are_what_extraction_saves(name: str) -> None:
-    """No sublayer is dropped, so that no norm and no output bias goes."""
-    supernet = Supernet(tiny_model(name))
-    shape, costs = supernet.shape, unit_costs(supernet)
+def test_a_mask_is_cut_down_to_the_best_of_what_it_kept(evidence: Evidence) -> None:
+    shape, ranking = evidence.shape, rank(evidence.own_scores, evidence.shape)
     rng = np.random.default_rng(0)
-    kept = rank(importance_scores("magnitude", supernet, []), shape).keep_best(
+    heads_LH = np.repeat(rng.random((shape.num_layers, shape.num_kv_groups)) < 0.6, shape.heads_per_group, axis=1)
+    heads_LH[0] = True
+    proposed = SubNetwork(shape=shape, heads_LH=heads_LH, neurons_LN=rng.random((shape.num_layers, shape.num_neurons)) < 0.5)
+    sizes = ranking.keep_best(
         shape,
-        kv_groups_L=rng.integers(1, shape.num_kv_groups + 1, shape.num_layers),
-        heads_per_group_L=rng.integers(1, shape.heads_per_group + 1, shape.num_layers),
-        neurons_L=rng.integers(1, shape.num_neurons + 1, shape.num_layers),
+        kv_groups_L=np.minimum(proposed.num_kv_groups, 1),
+        heads_per_group_L=np.full(shape.num_layers, shape.heads_per_group),
+        neurons_L=np.array(proposed.num_neurons) // 2,
     )
-    saved = supernet.model.num_parameters() - supernet.extract(kept).num_parameters()
-    assert saved == costs.of(SubNetwork.full(shape)) - costs.of(kept)
+    cut = cut_down(proposed, sizes, ranking)
+    assert counts(cut) == counts(sizes)
+    assert not (cut.heads_LH & ~proposed.heads_LH).any()
+    assert not (cut.neurons_LN & ~proposed.neurons_LN).any()
+    magnitudes_LN = evidence.own_scores.neurons_LN
+    for layer in range(shape.num_layers):
+        left_out = proposed.neurons_LN[layer] & ~cut.neurons_LN[layer]
+        kept = cut.neurons_LN[layer]
+        if kept.any() and left_out.any():
+            assert magnitudes_LN[layer, kept].min() >= magnitudes_LN[layer, left_out].max()
 
 
-def test_costs_of_llamas_units_by_hand(llama: Supernet) -> None:
-    """Hidden size 32, head_dim 4, no biases: two matrices a head and a KV group, three a neuron."""
-    assert unit_costs(llama) == UnitCosts(head=2 * 4 * 32, kv_group=2 * 4 * 32, neuron=3 * 32)
+def test_no_pruner_leaves_supernet_and_smallest(evidence: Evidence) -> None:
+    space = build(SPACES[0], evidence)
+    found = seeds(space, rank(evidence.own_scores, evidence.shape), [])
+    assert [seed.source for seed in found] == ["supernet", "smallest"]

@@ -13,7 +13,15 @@ from transformers.utils import logging as transformers_logging
 
 from nas.bundled import BUNDLED_MODEL
 from nas.supernet.families import UnsupportedArchitectureError
-from nas.supernet.loading import ModelLoadingError, load_config, load_pretrained, pick_device
+from nas.supernet.loading import (
+    TASK_HEADS,
+    ModelLoadingError,
+    _model_class,
+    load_config,
+    load_pretrained,
+    load_with_head,
+    pick_device,
+)
 from nas.supernet.supernet import Supernet
 from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
 
@@ -179,3 +187,71 @@ def test_model_is_spread_only_where_it_exceeds_a_gpu(
     load_pretrained(llama, **PLAIN | {"device": device, "dtype": "bfloat16"})
     assert asked["device_map"] == expected
     assert asked["use_safetensors"] is True
+
+
+ENCODERS = ("bert", "roberta", "distilbert")
+NEW_HEAD: dict[str, Any] = {"revision": None, "trust_remote_code": False}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("kind", TASK_HEADS)
+def test_every_head_of_an_encoder_loads_as_such(name: str, kind: str, tmp_path: Path) -> None:
+    """A new head on the checkpoint's encoder; written and loaded again it is the same model."""
+    original: Any = tiny_model(name)
+    original.save_pretrained(tmp_path / "encoder")
+    labels = () if kind == "question_answering" else ("a", "b", "c")
+    torch.manual_seed(0)
+    model, tokenizer = load_with_head(tmp_path / "encoder", kind, label_names=labels, **NEW_HEAD)
+    assert tokenizer is None
+    assert type(model).__name__.endswith(TASK_HEADS[kind].__name__.removeprefix("AutoModel"))
+    embeddings = [one.get_input_embeddings().weight for one in (model, original)]
+    assert torch.equal(*embeddings)
+    assert model.config.num_labels == (len(labels) or 2)
+    model.save_pretrained(tmp_path / "tuned")
+    loaded = Supernet.load(tmp_path / "tuned", device="cpu").model
+    assert type(loaded) is type(model)
+    with torch.no_grad():
+        actual, expected = (one.eval()(input_ids=token_ids())[0] for one in (loaded, model))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+def test_labels_are_numbered_in_the_order_given_unless_the_head_knows_them(tmp_path: Path) -> None:
+    model: Any = tiny_model("bert")
+    model.config.id2label, model.config.label2id = {0: "x", 1: "y"}, {"x": 0, "y": 1}
+    model.save_pretrained(tmp_path)
+    for kind, names, expected in (
+        ("classification", ("y", "x"), {"x": 0, "y": 1}),
+        ("classification", ("0", "1"), {"x": 0, "y": 1}),
+        ("classification", ("1", "2"), {"1": 0, "2": 1}),
+        ("classification", ("y", "z", "x"), {"y": 0, "z": 1, "x": 2}),
+        ("token_classification", ("y", "x"), {"y": 0, "x": 1}),
+        ("question_answering", (), {"LABEL_0": 0, "LABEL_1": 1}),
+    ):
+        loaded, _ = load_with_head(tmp_path, kind, label_names=names, **NEW_HEAD)
+        assert loaded.config.label2id == expected
+        own: Any = loaded
+        if expected == {"x": 0, "y": 1}:
+            assert torch.equal(own.classifier.weight, model.classifier.weight)
+
+
+def test_answers_need_two_logits_whatever_the_checkpoint_had(tmp_path: Path) -> None:
+    config = tiny_model("bert").config
+    config.num_labels = 5
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
+    model, _ = load_with_head(tmp_path, "question_answering", label_names=(), **NEW_HEAD)
+    assert model(input_ids=token_ids()).start_logits.shape == (3, 12)
+
+
+def test_what_a_new_head_lacks_is_no_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tiny_model("bert").base_model.save_pretrained(tmp_path)
+    before = transformers_logging.get_verbosity()
+    load_with_head(tmp_path, "classification", label_names=("a", "b"), **NEW_HEAD)
+    assert capfd.readouterr().err == ""
+    assert transformers_logging.get_verbosity() == before
+
+
+@pytest.mark.parametrize("name", ["AutoModelForQuestionAnswering", "AutoModelForTokenClassification"])
+def test_the_class_that_a_checkpoints_own_code_names(name: str) -> None:
+    config = tiny_model("bert").config
+    config.auto_map = {name: "modeling.Own"}
+    assert _model_class(config) is getattr(transformers, name)

@@ -74,12 +74,12 @@ def logits_of(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
 
 
 def assert_equal_logits(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=2e-4, atol=2e-4)
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
 
 
 @families
 def test_masked_activated_and_extracted_logits_agree(name: str) -> None:
-    supernet, ids = Supernet(tiny_model(name)), token_ids()
+    supernet, ids = Supernet(tiny_model(name).double()), token_ids()
     for sub_network in candidates(supernet.shape):
         with masked(supernet, sub_network) as model:
             expected = logits_of(model, ids)
@@ -90,7 +90,7 @@ def test_masked_activated_and_extracted_logits_agree(name: str) -> None:
 
 @families
 def test_activation_restores_exactly(name: str) -> None:
-    supernet, ids = Supernet(tiny_model(name)), token_ids()
+    supernet, ids = Supernet(tiny_model(name).double()), token_ids()
     before = logits_of(supernet.model, ids)
     weights = {key: value.clone() for key, value in supernet.model.state_dict().items()}
     for sub_network in candidates(supernet.shape):
@@ -104,7 +104,7 @@ def test_activation_restores_exactly(name: str) -> None:
 
 @families
 def test_ranked_supernet_computes_the_same(name: str) -> None:
-    supernet, ids, rng = Supernet(tiny_model(name)), token_ids(), np.random.default_rng(3)
+    supernet, ids, rng = Supernet(tiny_model(name).double()), token_ids(), np.random.default_rng(3)
     expected = []
     for sub_network in candidates(supernet.shape):
         with masked(supernet, sub_network) as model:
@@ -119,7 +119,7 @@ def test_ranked_supernet_computes_the_same(name: str) -> None:
 @families
 def test_best_units_are_views(name: str) -> None:
     """A size of a ranked space costs no copy: every active weight lies in the supernet's own storage."""
-    supernet, rng = Supernet(tiny_model(name)), np.random.default_rng(4)
+    supernet, rng = Supernet(tiny_model(name).double()), np.random.default_rng(4)
     ranking = random_ranking(supernet.shape, rng)
     supernet.order_by(ranking)
     storages = {parameter.untyped_storage().data_ptr() for parameter in supernet.model.parameters()}
@@ -141,7 +141,7 @@ def test_best_units_are_views(name: str) -> None:
 @families
 def test_parameter_counts_are_exact(name: str) -> None:
     """Against counting by hand: what each kept unit costs, plus what a kept sublayer and the rest always hold."""
-    supernet = Supernet(tiny_model(name))
+    supernet = Supernet(tiny_model(name).double())
     shape, family = supernet.shape, supernet.family
     layer = supernet.layers[0]
     layer_size = num_parameters(layer)
@@ -199,7 +199,7 @@ def sublayer_extra(layer: torch.nn.Module, sublayer: Sublayer, own_module: str |
 @decoders
 @pytest.mark.parametrize("extracted", [False, True])
 def test_cached_generation_equals_uncached(name: str, extracted: bool) -> None:
-    supernet, ids = Supernet(tiny_model(name)), token_ids(batch_size=2, num_tokens=7)
+    supernet, ids = Supernet(tiny_model(name).double()), token_ids(batch_size=2, num_tokens=7)
     for sub_network in candidates(supernet.shape):
         if extracted:
             generated = [_generate(supernet.extract(sub_network), ids, cached) for cached in (True, False)]
@@ -223,7 +223,7 @@ def _generate(model: torch.nn.Module, ids: torch.Tensor, use_cache: bool) -> tor
 
 @families
 def test_nested_activation_returns_to_the_outer_one(name: str) -> None:
-    supernet, ids = Supernet(tiny_model(name)), token_ids()
+    supernet, ids = Supernet(tiny_model(name).double()), token_ids()
     outer, inner = candidates(supernet.shape)[-2:]
     full = logits_of(supernet.model, ids)
     with supernet.activate(outer) as model:
@@ -238,7 +238,7 @@ def test_nested_activation_returns_to_the_outer_one(name: str) -> None:
 
 @families
 def test_uniform_sub_networks_reload_natively_or_keep_their_class(name: str, tmp_path: object) -> None:
-    supernet = Supernet(tiny_model(name))
+    supernet = Supernet(tiny_model(name).double())
     extracted = supernet.extract(SubNetwork.full(supernet.shape))
     assert type(extracted) is type(supernet.model)
     assert extracted.config is not supernet.model.config

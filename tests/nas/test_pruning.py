@@ -1,0 +1,118 @@
+"""One pruning, end to end on the bundled model, and what it refuses."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from evaluators.base import Direction, Measurement, Subject
+from evaluators.flops import Flops, count_flops
+from evaluators.parameters import Parameters
+from nas.amount import parse_amount
+from nas.config import SearchConfig, parse_config
+from nas.objectives import BudgetError, InfeasibleBudgetError
+from nas.preparation import PreparationError
+from nas.pruners import PRUNERS, Evidence, UnknownPrunerError
+from nas.pruning import Pruned, Pruning, prepare_pruning, prune
+from nas.supernet.supernet import Supernet
+from tests.nas.supernet.tiny_models import batches_of, tiny_model, token_ids
+
+CONFIG = parse_config("{model: tiny, objectives: [{flops: {context_tokens: 16}}, parameters], trials: 1}")
+
+
+class Clock:
+    """A latency that follows a formula, 1 µs a head and 1 ns a neuron and a fixed second; a little off each time."""
+
+    name = "decode_latency"
+    unit = "s"
+    direction: Direction = "minimize"
+    varies = True
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self._noise = itertools.cycle([noise, -noise])
+
+    def evaluate(self, subject: Subject) -> dict[str, Measurement]:
+        parameters = sum(one.numel() for one in subject.model.parameters())
+        value = 1e-3 + parameters * 1e-6 * (1 + next(self._noise))
+        return {self.name: Measurement(value=value, unit="s")}
+
+
+def pruning(clock: Clock | None = None) -> Pruning:
+    supernet = Supernet(tiny_model("llama"))
+    return Pruning(
+        supernet=supernet,
+        evidence=Evidence(supernet, batches_of(token_ids(4), token_ids(4, seed=3))),
+        objectives=(Flops(context_tokens=16), Parameters()),
+        also=() if clock is None else (clock,),  # type: ignore[arg-type]
+        aliases={} if clock is None else {"latency": "decode_latency"},
+    )
+
+
+def pruned(pruner: str, budget: str, clock: Clock | None = None, config: SearchConfig = CONFIG) -> Pruned:
+    name, _, value = budget.partition("=")
+    return prune(config, pruning(clock), pruner, limit=name, amount=parse_amount(value))
+
+
+@pytest.mark.parametrize("budget", ["flops=0.7x", "flops=600k", "parameters=0.8x"])
+def test_the_budget_holds_as_measured(budget: str) -> None:
+    result = pruned("fisher", budget)
+    supernet, trial = result.trials
+    [constraint] = result.goal.constraints
+    assert (supernet.source, trial.source) == ("supernet", "fisher")
+    assert supernet.sub_network.is_full
+    measured = trial.measurements[constraint.name].value
+    assert 0.9 * constraint.limit < measured <= constraint.limit
+    assert trial.measurements["flops"].value < supernet.measurements["flops"].value
+
+
+def test_flops_are_those_of_the_configs_own_context() -> None:
+    trial = pruned("magnitude", "flops=0.5x").trials[1]
+    extracted = pruning().supernet.extract(trial.sub_network)
+    assert trial.measurements["flops"].value == count_flops(extracted, num_tokens=16)
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_a_latency_budget_holds_as_measured(pruner: str, noise: float) -> None:
+    """KCM keeps all heads, so it needs a generous budget."""
+    result = pruned(pruner, "latency=0.9x", Clock(noise))
+    trial = result.trials[1]
+    [constraint] = result.goal.constraints
+    assert trial.measurements["decode_latency"].value <= constraint.limit
+    assert not trial.sub_network.is_full
+
+
+def test_a_recovery_takes_part() -> None:
+    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 1, recovery: {type: refit}}")
+    assert pruned("wanda", "flops=0.7x", config=config).trials[1].measurements["flops"].value > 0
+
+
+def test_budgets_that_cannot_be() -> None:
+    with pytest.raises(InfeasibleBudgetError, match="must leave room for the least that is kept: .* raise the budget"):
+        pruned("kcm", "flops=0.1x")
+    with pytest.raises(InfeasibleBudgetError, match="This pruner at its smallest needs"):
+        pruned("magnitude", "latency=0.001x", Clock())
+    with pytest.raises(BudgetError, match="must mean one measurement, got 'latency' and none fits"):
+        pruned("fisher", "latency=0.5x")
+    with pytest.raises(UnknownPrunerError, match="got 'fish'"):
+        pruned("fish", "flops=0.5x")
+
+
+def test_a_budget_that_no_pruner_spends() -> None:
+    clock = Clock()
+    clock.name, clock.unit = "peak_memory", "bytes"
+    with pytest.raises(BudgetError, match="must mean one measurement"):
+        pruned("fisher", "memory_of_cache=0.5x", clock)
+
+
+def test_what_pruners_spend_is_always_measured(tmp_path: Path) -> None:
+    prepared = prepare_pruning(parse_config("{model: bundled, objectives: [perplexity, parameters], trials: 1}"))
+    assert [evaluator.name for evaluator in prepared.evaluators] == ["perplexity", "parameters", "flops"]
+    assert prepared.aliases["perplexity"] == "perplexity"
+
+
+def test_a_supernet_that_fails() -> None:
+    broken = Clock()
+    broken.evaluate = lambda subject: {"decode_latency": Measurement(value=float("nan"), unit="s")}  # type: ignore[method-assign]
+    with pytest.raises(PreparationError, match="begins with the supernet itself, and that failed"):
+        pruned("fisher", "flops=0.5x", broken)
