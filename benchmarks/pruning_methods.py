@@ -7,10 +7,10 @@ then timed as a whole; what was measured is in the record beside the share asked
 
     python benchmarks/pruning_methods.py --model sst2-model --calibrate '{"classification": {"data": "train.tsv"}}' \
         --evaluate '{"accuracy": {"data": "test.tsv"}}'
-    python benchmarks/pruning_methods.py --model bundled --text valid.txt --evaluate '{"perplexity": {"text": "test.txt"}}'
+    python benchmarks/pruning_methods.py --text valid.txt --evaluate '{"perplexity": {"text": "test.txt"}}'
 
-Rows are written to ``--out`` as they come, so that a run cut short leaves what it has. A rung that a pruner cannot reach
-(KCM keeps all heads) is left out. The table shows the mean over seeds ± its standard error; for one seed the standard
+Each row is printed as it comes, so that a run cut short leaves what it has. A rung that a pruner cannot reach (KCM keeps
+all heads) is left out. The table shows the mean over seeds ± its standard error; for one seed the standard
 error is that of the examples.
 """
 
@@ -30,7 +30,6 @@ from record import argument_parser, contention, publish
 from evaluators import make_evaluator
 from evaluators.base import Evaluator, Measurement
 from evaluators.encoder_tasks import make_task
-from evaluators.flops import Flops
 from evaluators.inputs import Batch
 from evaluators.latency import Latency
 from evaluators.latency.contention import CpuLoad
@@ -92,7 +91,7 @@ def compare(supernet: Supernet, evaluator: Evaluator, seed: int, options: argpar
         name: Judge(supernet, [evaluator], None if name == "none" else Recoverer(RECOVERIES[name], supernet, few))
         for name in options.recoveries
     }
-    budgets = Budgets(evidence, evaluator, options)
+    budgets = Budgets(evidence, options)
     for pruner in options.pruners:
         for share in options.shares:
             start_s = time.perf_counter()
@@ -120,7 +119,7 @@ def compare(supernet: Supernet, evaluator: Evaluator, seed: int, options: argpar
 class Budgets:
     """Shares of FLOPs, or of latency measured here."""
 
-    def __init__(self, evidence: Evidence, evaluator: Evaluator, options: argparse.Namespace) -> None:
+    def __init__(self, evidence: Evidence, options: argparse.Namespace) -> None:
         supernet = evidence.supernet
         self._evidence = evidence
         self._flops: UnitCosts = flops_costs(supernet, context_tokens=options.context_tokens)
@@ -179,7 +178,10 @@ def examples(supernet: Supernet, seed: int, options: argparse.Namespace) -> Sequ
 def table(rows: Sequence[Row], evaluator: Evaluator, full: Measurement) -> str:
     """Mean over seeds ± its standard error, by pruner and recovery (rows) and share (columns)."""
     shares = sorted({row["share"] for row in rows}, reverse=True)
-    lines = [f"| pruner | recovery | {' | '.join(f'{share:.0%}' for share in shares)} |", "|---|---|" + "---|" * len(shares)]
+    lines = [
+        f"| pruner | recovery | {' | '.join(f'{share:.0%}' for share in shares)} |",
+        "|---|---|" + "---|" * len(shares),
+    ]
     for pruner in dict.fromkeys(row["pruner"] for row in rows):
         for recovery in dict.fromkeys(row["recovery"] for row in rows):
             cells = [cell([row for row in rows if key(row) == (pruner, recovery, share)]) for share in shares]

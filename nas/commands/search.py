@@ -11,11 +11,11 @@ from rich.console import Console
 
 from nas.config import SearchConfig, load_config
 from nas.environment import describe_environment
+from nas.preparation import Prepared, prepare
 from nas.progress import SearchProgress
 from nas.run import Run, shape_to_json
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.search import Search, SearchError
-from nas.preparation import Prepared, prepare
 from nas.store.trial_store import TrialStore
 from nas.tables import trials_table
 

@@ -74,7 +74,8 @@ def train(
         on_step: Called after every step.
 
     Raises:
-        FinetuningError: fp16 without a GPU, or a loss that is NaN or infinite.
+        FinetuningError: fp16 without a GPU, another precision than earlier in this process, or a loss that is NaN or
+            infinite.
         EvaluationError: A batch is longer than the model's context.
     """
     require_positions(model, max(batch.inputs["input_ids"].shape[1] for batch in batches))
@@ -111,7 +112,13 @@ def _accelerator(config: FinetuneConfig) -> Accelerator:
         raise FinetuningError(f"mixed_precision fp16 needs a CUDA GPU, got the device {device.type}; set bf16 or 'no'.")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # accelerate takes the current one
-    return Accelerator(mixed_precision=config.mixed_precision, cpu=device.type == "cpu")
+    try:
+        return Accelerator(mixed_precision=config.mixed_precision, cpu=device.type == "cpu")
+    except ValueError as error:
+        raise FinetuningError(
+            "A process must train in one precision on one kind of device, since accelerate keeps both, got "
+            f"mixed_precision {config.mixed_precision} on {device.type} after others; start a new process."
+        ) from error
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -47,7 +47,7 @@ def search_flops(
 ) -> tuple[Bools, Bools]:
     """Keeps the groups and neurons whose importance sums to the most within a budget.
 
-    Equal units are taken by layer, then by number; of equal sums, the one with fewer groups. A unit of no importance is
+    Equal units are taken by layer, then by number; of equal sums, the one with more groups. A unit of no importance is
     kept where the budget has room for it.
 
     Args:
@@ -87,7 +87,7 @@ def search_flops(
         num_neurons.append(min(neurons_LN.size, int(left / Fraction(neuron_cost))) if neuron_cost else neurons_LN.size)
     n_k = np.array(num_neurons[1:])
     importance_k = _sums(groups_LK, group_order)[fewest : fewest + len(n_k)] + _sums(neurons_LN, neuron_order)[n_k]
-    best = int(importance_k.argmax())
+    best = len(importance_k) - 1 - int(importance_k[::-1].argmax())
     return (
         _kept(group_order[: fewest + best], groups_LK.shape),
         _kept(neuron_order[: n_k[best]], neurons_LN.shape),

@@ -70,7 +70,14 @@ def test_resolved_config_loads_as_an_equal_one(text: str) -> None:
     assert set(yaml.safe_load(config.to_yaml())) == set(SearchConfig.model_fields)
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        set((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+        - set((Path(__file__).parents[2] / "configs").glob("finetune_*.yaml"))
+    ),
+    ids=lambda p: p.stem,
+)
 def test_configs_that_come_along(path: Path) -> None:
     assert load_config(path).name == path.stem
 
@@ -162,7 +169,7 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"time": "soon"}, "time: A duration must be a positive number .* got 'soon'; write 90s, 20m or 1.5h"),
         ({"time": "0.6x"}, "time: A duration must"),
         ({"model": {"name": "x", "dtype": "int8"}}, r"model\.dtype: Input should be 'auto', .* got 'int8'"),
-        ({"recovery": {"type": "lora"}}, r"recovery\.type: Input should be 'none', got 'lora'"),
+        ({"recovery": {"type": "lora"}}, r"recovery\.type must be one of none, .*, got 'lora'"),
         ({"space": "joint"}, "space must be a mapping such as {type: random} .* got 'joint'"),
         ({"space": {"type": "joined"}}, r"space\.type must be one of uniform, .*, got 'joined'; try 'joint'"),
         ({"importance": {"type": "fsher"}}, "importance.type must be one of .* got 'fsher'; try 'fisher'"),

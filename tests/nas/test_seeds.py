@@ -67,7 +67,7 @@ def test_seeds_lie_in_the_space_and_none_comes_twice(
 
 
 def test_a_space_as_fine_as_the_pruner_takes_its_mask_as_it_is(evidence: Evidence) -> None:
-    [proposal] = [one for one in propose(["fisher"], evidence, parameter_costs(evidence.supernet))][2:3]
+    [proposal] = list(propose(["fisher"], evidence, parameter_costs(evidence.supernet)))[2:3]
     space = build(("joint", {"neurons_multiple_of": 1}), evidence)
     found = list(seeds(space, rank(evidence.own_scores, evidence.shape), [proposal]))
     assert found[2].sub_network == proposal.sub_network
@@ -79,7 +79,9 @@ def test_a_mask_is_cut_down_to_the_best_of_what_it_kept(evidence: Evidence) -> N
     rng = np.random.default_rng(0)
     heads_LH = np.repeat(rng.random((shape.num_layers, shape.num_kv_groups)) < 0.6, shape.heads_per_group, axis=1)
     heads_LH[0] = True
-    proposed = SubNetwork(shape=shape, heads_LH=heads_LH, neurons_LN=rng.random((shape.num_layers, shape.num_neurons)) < 0.5)
+    proposed = SubNetwork(
+        shape=shape, heads_LH=heads_LH, neurons_LN=rng.random((shape.num_layers, shape.num_neurons)) < 0.5
+    )
     sizes = ranking.keep_best(
         shape,
         kv_groups_L=np.minimum(proposed.num_kv_groups, 1),

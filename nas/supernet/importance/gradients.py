@@ -81,8 +81,8 @@ def mask_gradients(supernet: Supernet, batches: Sequence[Batch]) -> MaskGradient
             loss = _loss(supernet, batch.to(supernet.device))
             if not loss.isfinite():
                 raise ImportanceError(
-                    f"The loss on the calibration examples must be finite, got {float(loss.detach())}; load the model in "
-                    "float32, or look for broken examples."
+                    f"The loss on the calibration examples must be finite, got {float(loss.detach())}; load the model "
+                    "in float32, or look for broken examples."
                 )
             rows.append([gradient.double().cpu() for gradient in torch.autograd.grad(loss, masks)])
     heads, neurons, attention, mlp = (torch.stack(column).numpy() for column in zip(*rows, strict=True))

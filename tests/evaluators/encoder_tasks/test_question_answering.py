@@ -8,14 +8,8 @@ import pytest
 import torch
 
 from evaluators.base import EvaluationError, Subject
-from evaluators.encoder_tasks.question_answering import (
-    AnswerF1,
-    QuestionAnswering,
-    best_span,
-    is_exact,
-    max_f1,
-    normalised,
-)
+from evaluators.encoder_tasks.answers import is_exact, max_f1
+from evaluators.encoder_tasks.question_answering import AnswerF1, QuestionAnswering
 from tests.evaluators.encoder_tasks import tiny_encoders
 
 SMALL: dict[str, Any] = {"max_tokens": 20, "stride_tokens": 5}
@@ -35,50 +29,6 @@ def rewritten(data: Path, number: int, **columns: Any) -> Path:
     rows[number] |= columns
     data.write_text("\n".join(map(json.dumps, rows)))
     return data
-
-
-# Cases of SQuAD's own evaluation script: normalize_answer, f1_score, exact_match_score.
-@pytest.mark.parametrize(
-    ("answer", "golds", "f1", "exact"),
-    [
-        ("the Normans", ["Normans"], 1.0, True),
-        ("10th-century!", ["10thcentury"], 1.0, True),
-        ("in the 10th century", ["10th century"], 2 * (2 / 3) * 1 / (2 / 3 + 1), False),
-        ("France", ["Norway", "northern France"], 2 * 1 * 0.5 / 1.5, False),
-        ("a b b", ["b c"], 2 * 0.5 * 0.5 / (0.5 + 0.5), False),
-        ("", ["France"], 0.0, False),
-        ("France", [], 0.0, False),
-        ("", [], 1.0, True),
-        ("the", [], 1.0, True),
-    ],
-)
-def test_scores_of_an_answer(answer: str, golds: list[str], f1: float, exact: bool) -> None:
-    assert max_f1(answer, golds) == pytest.approx(f1)
-    assert is_exact(answer, golds) is exact
-
-
-def test_normalisation() -> None:
-    assert normalised("  An  apple, and THE other: theme ") == "apple and other theme"
-
-
-def test_the_best_span_is_that_of_brute_force() -> None:
-    rng = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        start, end = torch.randn(2, 12, generator=rng)
-        spans = [None if position in (0, 3, 11) else (10 * position, 10 * position + 9) for position in range(12)]
-        places = [(position, span) for position, span in enumerate(spans) if span is not None]
-        scores = {
-            (first[1][0], last[1][1]): (start[first[0]] + end[last[0]]).item()
-            for (i, first), (j, last) in itertools.product(enumerate(places), repeat=2)
-            if 0 <= j - i < 4
-        }
-        score, span = best_span(start, end, spans, max_tokens=4)
-        assert score == pytest.approx(max(scores.values()))
-        assert scores[span] == pytest.approx(score)
-
-
-def test_a_window_without_context_has_no_span() -> None:
-    assert best_span(torch.zeros(2), torch.zeros(2), [None, None], max_tokens=3) == (-math.inf, (0, 0))
 
 
 def test_windows_cover_the_context_and_label_the_answer_where_it_is_whole(data: Path) -> None:

@@ -110,3 +110,22 @@ def test_draws_differ_by_seed_and_keep_every_row() -> None:
     assert one != two
     assert sorted(row["n"] for row in one) == list(range(20))
     assert drawn(rows, limit=5, seed=0) == one[:5]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"data": []}'),
+        ("a.conll", "-DOCSTART- O\n\n"),
+        ("a.tsv", "text\tlabel\n"),
+        ("a.csv", "text,label\n"),
+    ],
+)
+def test_files_without_an_example_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    path = written(tmp_path, name, text)
+    readers = {".json": squad_rows, ".conll": conll_rows, ".tsv": tab_separated, ".csv": comma_separated}
+    with pytest.raises(EvaluationError, match=f"must hold at least one example, but .*{name} holds none; give another"):
+        read_table(path, subset=None, split="train", columns=[], readers=readers)
+    path.write_text("\n")
+    with pytest.raises(EvaluationError, match=f"The text must not be empty, but .*{name} is; give another file"):
+        read_table(path, subset=None, split="train", columns=[], readers=readers)

@@ -43,7 +43,7 @@ def test_flops_search_is_optimal_of_all_masks(
         return Fraction(fixed) + int(groups.sum()) * Fraction(group) + int(neurons.sum()) * Fraction(neuron)
 
     required = (0,) if keep_first else ()
-    assume(fixed + group * len(required) <= budget)
+    assume(Fraction(fixed) + len(required) * Fraction(group) <= Fraction(budget))
     groups, neurons = search_flops(
         *of, budget=budget, fixed_cost=fixed, group_cost=group, neuron_cost=neuron, required=required
     )
@@ -64,7 +64,7 @@ def test_flops_search_is_optimal_of_all_masks(
     assert total(groups, neurons, of) == best
 
 
-def test_equal_units_go_by_layer_and_number_and_equal_sums_to_fewer_groups() -> None:
+def test_equal_units_go_by_layer_and_number_and_equal_sums_to_more_groups() -> None:
     groups, neurons = search_flops(
         np.ones((2, 2)),
         np.ones((2, 3)),
@@ -74,15 +74,15 @@ def test_equal_units_go_by_layer_and_number_and_equal_sums_to_fewer_groups() -> 
         neuron_cost=1.0,
         required=(1,),
     )
-    assert groups.tolist() == [[False, False], [True, False]]
-    assert neurons.tolist() == [[True, True, True], [False, False, False]]
+    assert groups.tolist() == [[True, True], [True, True]]
+    assert not neurons.any()
 
 
 def test_costs_may_be_zero_and_the_whole_budget_keeps_everything() -> None:
     everything = search_flops(
         np.zeros((2, 2)), np.ones((2, 3)), budget=4.0, fixed_cost=0.0, group_cost=1.0, neuron_cost=0.0, required=(0, 1)
     )
-    assert everything[0].sum(axis=1).tolist() == [1, 1]
+    assert everything[0].all()
     assert everything[1].all()
     exact = search_flops(
         np.ones((2, 2)), np.ones((2, 3)), budget=10.0, fixed_cost=0.0, group_cost=1.0, neuron_cost=1.0, required=(0,)

@@ -31,9 +31,7 @@ def test_the_cheapest_error_goes_first_in_relation_to_the_stream() -> None:
     neurons = 24
     flat = elimination([float(i + 1) for i in range(neurons)])
     dear = elimination([1e6 * (i + 1) for i in range(4)])
-    curves = Curves(
-        groups=(dear,) * 4, neurons=(flat,) * 4, energies_L=np.array([1.0, 1.0, 1.0, 100.0])
-    )
+    curves = Curves(groups=(dear,) * 4, neurons=(flat,) * 4, energies_L=np.array([1.0, 1.0, 1.0, 100.0]))
     evidence = with_curves(curves)
     total = FREE.total(evidence.shape)
     found = prune_by_obs(evidence, FREE, total - 10)

@@ -56,7 +56,9 @@ def test_flap_up_to_its_shift(llama: Supernet) -> None:
     x_TF = features(llama, "self_attn.o_proj")
     raw_F = x_TF.var(axis=0) * (weight(llama, "self_attn.o_proj") ** 2).sum(axis=0)
     raw_H = raw_F.reshape(llama.shape.num_heads, -1).mean(axis=1)
-    np.testing.assert_allclose(scores.heads_LH[LAYER], (raw_H - raw_H.mean()) / raw_H.std() + shift, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(
+        scores.heads_LH[LAYER], (raw_H - raw_H.mean()) / raw_H.std() + shift, rtol=1e-4, atol=1e-9
+    )
     assert min(scores.heads_LH.min(), scores.neurons_LN.min()) == 0
 
 
@@ -104,6 +106,4 @@ def test_padding_is_no_part_of_the_statistics(llama: Supernet) -> None:
     with_padding = feature_statistics(llama, llama.family.mlp, [padded])
     np.testing.assert_allclose(with_padding.mean_absolute_LF, plain.mean_absolute_LF, rtol=1e-4)
     np.testing.assert_allclose(with_padding.variance_LF, plain.variance_LF, rtol=1e-3, atol=1e-9)
-    np.testing.assert_allclose(
-        stream_energies(llama, [padded]), stream_energies(llama, batches_of(ids_BT)), rtol=1e-4
-    )
+    np.testing.assert_allclose(stream_energies(llama, [padded]), stream_energies(llama, batches_of(ids_BT)), rtol=1e-4)
