@@ -9,8 +9,8 @@ then timed as a whole; what was measured is in the record beside the share asked
         --evaluate '{"accuracy": {"data": "test.tsv"}}'
     python benchmarks/pruning_methods.py --text valid.txt --evaluate '{"perplexity": {"text": "test.txt"}}'
 
-Each row is printed as it comes, so that a run cut short leaves what it has. A rung that a pruner cannot reach (KCM keeps
-all heads) is left out. The table shows the mean over seeds ± its standard error; for one seed the standard
+Each row is printed as it comes, so that a run cut short leaves what it has. A rung that a pruner cannot reach (KCM
+keeps all heads) is left out. The table shows the mean over seeds ± its standard error; for one seed the standard
 error is that of the examples.
 """
 

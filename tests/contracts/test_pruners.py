@@ -45,9 +45,8 @@ def test_never_above_the_budget(pruner: str, family: str, cost: str, share: floa
     budget = share * costs.total(evidence.shape)
     try:
         sub_network = PRUNERS[pruner](evidence, costs, budget)
-    except BudgetTooSmallError as error:
+    except BudgetTooSmallError:
         assert share < 1
-        assert f"got {budget:.6g}" in str(error)
     else:
         assert costs.of(sub_network) <= budget
 

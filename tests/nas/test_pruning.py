@@ -88,7 +88,7 @@ def test_a_recovery_takes_part() -> None:
 
 
 def test_budgets_that_cannot_be() -> None:
-    with pytest.raises(InfeasibleBudgetError, match="must leave room for the least that is kept: .* raise the budget"):
+    with pytest.raises(InfeasibleBudgetError, match=r"must leave room for the least that is kept: .* raise the budget"):
         pruned("kcm", "flops=0.1x")
     with pytest.raises(InfeasibleBudgetError, match="This pruner at its smallest needs"):
         pruned("magnitude", "latency=0.001x", Clock())
