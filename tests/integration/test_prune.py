@@ -1,0 +1,79 @@
+"""`nas prune` through the command line, up to the exported model in a process of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluators.base import Subject
+from evaluators.perplexity import Perplexity
+from nas.supernet.loading import load_pretrained
+from tests.integration.commands import SEARCH, assert_sentence, nas
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(SEARCH)
+    return path
+
+
+def pruned(config: Path, folder: Path, *arguments: str) -> dict[str, float]:
+    """Values that the trial measured, by name."""
+    result = nas("prune", config, "--out", folder, "--json", *arguments)
+    assert result.returncode == 0, result.stderr
+    trial = json.loads(result.stdout)
+    return {name: measurement["value"] for name, measurement in trial["measurements"].items()}
+
+
+def test_recovery_raises_quality_and_is_in_the_exported_model(config: Path, tmp_path: Path) -> None:
+    budget = ("--pruner", "magnitude", "--max", "flops=0.7x")
+    plain = pruned(config, tmp_path / "plain", *budget)
+    tuned = pruned(config, tmp_path / "tuned", *budget, "--set", "recovery.type=refit")
+    assert plain["flops"] == tuned["flops"]
+    assert tuned["perplexity"] < plain["perplexity"]
+    supernet = json.loads(nas("trials", tmp_path / "tuned", "--json").stdout)[0]["measurements"]
+    assert tuned["flops"] <= 0.7 * supernet["flops"]["value"]
+
+    exported = nas("export", tmp_path / "tuned", "1", "--out", tmp_path / "exported")
+    assert exported.returncode == 0, exported.stderr
+    model, tokenizer = load_pretrained(
+        tmp_path / "exported", dtype="float32", revision=None, device="cpu", trust_remote_code=True
+    )
+    found = Perplexity(window_tokens=64, limit=4).evaluate(Subject(model=model, tokenizer=tokenizer))
+    assert found["perplexity"].value == pytest.approx(tuned["perplexity"], rel=1e-3)
+
+
+def test_the_run_is_one_for_every_other_command(config: Path, tmp_path: Path) -> None:
+    pruned(config, tmp_path / "run", "--pruner", "fisher", "--max", "parameters=0.8x")
+    front = nas("front", tmp_path / "run", "--json")
+    record = json.loads(front.stdout)
+    assert [trial["source"] for trial in record["trials"]] == ["fisher"]
+    assert nas("pick", tmp_path / "run", "--max", "parameters=0.8x").returncode == 0
+    assert nas("report", tmp_path / "run").returncode == 0
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (["--pruner", "fischer", "--max", "flops=0.5x"], 2, ["must be one of random", "got 'fischer'", "'fisher'"]),
+        (["--pruner", "fisher", "--max", "flops"], 2, ["must have the form NAME=VALUE", "write --max flops=0.5x"]),
+        (["--pruner", "fisher", "--max", "flops=0x"], 2, ["An amount must be a positive number", "'0x'"]),
+        (["--pruner", "fisher", "--max", "latency=0.5x"], 2, ["got 'latency' and none fits"]),
+        (["--pruner", "kcm", "--max", "flops=0.2x"], 3, ["KCM keeps all heads", "raise the budget"]),
+    ],
+)
+def test_bad_input(config: Path, tmp_path: Path, arguments: list[str], exit_code: int, says: list[str]) -> None:
+    result = nas("prune", config, "--out", tmp_path / "run", *arguments)
+    assert_sentence(result, exit_code=exit_code, says=says)
+    assert not (tmp_path / "run").exists()
+
+
+def test_calibration_text_shorter_than_a_sequence(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("Too short.")
+    result = nas(
+        *("prune", config, "--out", tmp_path / "run", "--pruner", "fisher", "--max", "flops=0.5x"),
+        *("--set", f"importance.text={tmp_path}/short.txt"),
+    )
+    assert_sentence(result, exit_code=2, says=["must hold at least 128 tokens", "give a longer text"])
