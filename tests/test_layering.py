@@ -105,7 +105,7 @@ def test_commands_and_the_command_line_are_the_outer_shell() -> None:
         ("syne_tune", "nas.strategies.syne_tune_adapter"),
         ("sqlalchemy", "nas.store"),
         ("typer", "nas.cli"),
-        ("pydantic", "nas.config nas.finetuning.config"),
+        ("pydantic", "nas.config nas.config_reading nas.finetuning.config"),
         ("matplotlib", "nas.report"),
         ("plotly", "nas.report"),
         ("jinja2", "nas.report"),

@@ -1,15 +1,13 @@
 """The config of a fine-tuning, validated once, at the boundary, as a search's is."""
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from evaluators.encoder_tasks import ENCODER_TASKS
-from nas.config import ConfigError, _explain, _known, _Named, _override, _Section
+from nas.config_reading import Named, Section, known, parse_record, read_text, validated
 
 EVALUATOR_OF = {
     "classification": "accuracy",
@@ -19,7 +17,7 @@ EVALUATOR_OF = {
 """The evaluator that judges each kind of task."""
 
 
-class EncoderConfig(_Section):
+class EncoderConfig(Section):
     """Which encoder, and how to load it."""
 
     name: str
@@ -28,21 +26,21 @@ class EncoderConfig(_Section):
     trust_remote_code: bool = False
 
 
-class TaskConfig(_Named):
+class TaskConfig(Named):
     """An encoder task by kind with its options."""
 
     model_config = ConfigDict(title="task must be a kind with options, as {classification: {data: train.tsv}}")
-    name: _known(list(ENCODER_TASKS), "task")  # type: ignore[valid-type]
+    name: known(list(ENCODER_TASKS), "task")  # type: ignore[valid-type]
 
 
-class EvaluateConfig(_Named):
+class EvaluateConfig(Named):
     """An evaluator of encoder tasks with its options."""
 
     model_config = ConfigDict(title="evaluate must be an evaluator with options, as {accuracy: {data: dev.tsv}}")
-    name: _known(list(EVALUATOR_OF.values()), "evaluate")  # type: ignore[valid-type]
+    name: known(list(EVALUATOR_OF.values()), "evaluate")  # type: ignore[valid-type]
 
 
-class FinetuneConfig(_Section):
+class FinetuneConfig(Section):
     """One fine-tuning, from a pre-trained encoder to a model of a task."""
 
     model: EncoderConfig
@@ -88,37 +86,9 @@ def load_finetune_config(path: Path, overrides: Sequence[str] = ()) -> FinetuneC
     Raises:
         ConfigError: The file cannot be read, is no YAML, or is no config of a fine-tuning.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"A config must be a readable YAML file, got {path} ({error}); check the path.") from error
-    return parse_finetune_config(text, overrides)
+    return parse_finetune_config(read_text(path), overrides)
 
 
 def parse_finetune_config(text: str, overrides: Sequence[str] = ()) -> FinetuneConfig:
     """Validates the text of a config. The arguments and errors are those of ``load_finetune_config``."""
-    try:
-        record = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"A config must be YAML, got a syntax error: {' '.join(str(error).split())}.") from error
-    if not isinstance(record, dict):
-        raise ConfigError(
-            "A config must be a YAML mapping with the keys model and task; see configs/finetune_sst2.yaml."
-        )
-    for override in overrides:
-        _override(record, override)
-    _refuse_unknown(record, FinetuneConfig)
-    if isinstance(record.get("model"), Mapping):
-        _refuse_unknown(record["model"], EncoderConfig, parent="model.")
-    try:
-        return FinetuneConfig.model_validate(record)
-    except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
-
-
-def _refuse_unknown(record: Mapping[str, Any], section: type[BaseModel], *, parent: str = "") -> None:
-    """Before pydantic does, since ``_explain`` would propose the keys of a search."""
-    for key in record:
-        if key not in section.model_fields:
-            nearest = difflib.get_close_matches(str(key), section.model_fields, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"A config must hold known keys only, got '{parent}{key}'; did you mean {nearest!r}?")
+    return validated(parse_record(text, overrides, such_as="model and task"), FinetuneConfig)
