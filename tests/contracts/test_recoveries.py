@@ -22,7 +22,7 @@ def recover(request: pytest.FixtureRequest) -> Recovery:
 
 @families
 def test_weights_fit_any_sub_network_and_activated_logits_are_extracted_logits(family: str, recover: Recovery) -> None:
-    supernet, ids = Supernet(tiny_model(family)), token_ids()
+    supernet, ids = Supernet(tiny_model(family).double()), token_ids()
     for sub_network in candidates(supernet.shape)[1:9]:
         weights = recover(supernet, sub_network, batches_of(num_batches=1))
         require_fitting(weights, sub_network)
@@ -34,7 +34,7 @@ def test_weights_fit_any_sub_network_and_activated_logits_are_extracted_logits(f
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "bert"])
 def test_the_full_model_needs_no_recovery(family: str, recover: Recovery) -> None:
-    supernet, ids = Supernet(tiny_model(family)), token_ids()
+    supernet, ids = Supernet(tiny_model(family).double()), token_ids()
     expected = logits_of(supernet.model, ids)
     full = SubNetwork.full(supernet.shape)
     with supernet.activate(full, recover(supernet, full, batches_of())) as model:
