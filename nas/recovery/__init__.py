@@ -1,16 +1,33 @@
 """Winning quality back without search: new output weights for a sub-network, from calibration examples alone."""
 
 import difflib
+from collections.abc import Callable, Sequence
 
-from nas.recovery.base import Problem, Recovery, RecoveryError, Solver
+from evaluators.inputs import Batch
+from nas.recovery.base import Problem, Recover, Recovery, RecoveryError, Solver
+from nas.recovery.gram_refit import GramRefit
 from nas.recovery.mask_tuning import mask_tuning
 from nas.recovery.refit import refit
 from nas.recovery.rescale import rescale
+from nas.supernet.output_weights import OutputWeights
+from nas.supernet.supernet import Supernet
+from search_spaces.sub_network import SubNetwork
+
+
+def _by_sweep(sweep: Callable[[Supernet, SubNetwork, Sequence[Batch]], OutputWeights]) -> Recovery:
+    """A recovery that goes through the examples anew for each sub-network."""
+
+    def bind(supernet: Supernet, batches: Sequence[Batch]) -> Recover:
+        return lambda sub_network: sweep(supernet, sub_network, batches)
+
+    return bind
+
 
 RECOVERIES: dict[str, Recovery] = {
-    "mask_tuning": mask_tuning,
-    "refit": refit,
-    "rescale": rescale,
+    "mask_tuning": _by_sweep(mask_tuning),
+    "refit": _by_sweep(refit),
+    "gram_refit": GramRefit,
+    "rescale": _by_sweep(rescale),
 }
 
 
@@ -33,6 +50,7 @@ def recovery_named(name: str) -> Recovery:
 __all__ = [
     "RECOVERIES",
     "Problem",
+    "Recover",
     "Recovery",
     "RecoveryError",
     "Solver",

@@ -51,19 +51,20 @@ Solver = Callable[[Problem], Tensor]
 """Gives the new weights ``(D, S)`` float64; the present ones where it fails, never a number that is not finite."""
 
 
+Recover = Callable[[SubNetwork], OutputWeights]
+"""Finds output weights with which a sub-network comes nearer to the supernet: weights for ``Supernet.activate`` and
+``Supernet.extract``, in the model's dtype."""
+
+
 class Recovery(Protocol):
     """Wins back quality without search, labels or gradients."""
 
-    def __call__(self, supernet: Supernet, sub_network: SubNetwork, batches: Sequence[Batch]) -> OutputWeights:
-        """Finds output weights with which the sub-network comes nearer to the supernet.
+    def __call__(self, supernet: Supernet, batches: Sequence[Batch]) -> Recover:
+        """Gathers once what all sub-networks share.
 
         Args:
-            supernet: At rest or not; left as it was.
-            sub_network: Of its shape.
+            supernet: At rest or not; left as it was. Its weights may be reordered afterwards.
             batches: Calibration examples; labels are not looked at.
-
-        Returns:
-            Weights for ``Supernet.activate`` and ``Supernet.extract``, in the model's dtype.
 
         Raises:
             RecoveryError: There is no batch.

@@ -1,4 +1,4 @@
-"""A recovery bound to a supernet and its calibration examples, computed once a sub-network."""
+"""A recovery at work: bound to a supernet and its calibration examples, computed once a sub-network."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -24,9 +24,7 @@ class Recoverer:
     """
 
     def __init__(self, recovery: Recovery, supernet: Supernet, batches: Sequence[Batch]) -> None:
-        self._recovery = recovery
-        self._supernet = supernet
-        self._batches = [batch.unlabelled for batch in batches]
+        self._recover = recovery(supernet, [batch.unlabelled for batch in batches])
         self._kept: OrderedDict[SubNetwork, OutputWeights] = OrderedDict()
 
     def __call__(self, sub_network: SubNetwork) -> OutputWeights | None:
@@ -34,7 +32,7 @@ class Recoverer:
         if sub_network.is_full:
             return None
         if sub_network not in self._kept:
-            self._kept[sub_network] = self._recovery(self._supernet, sub_network, self._batches)
+            self._kept[sub_network] = self._recover(sub_network)
             if len(self._kept) > NUM_KEPT:
                 self._kept.popitem(last=False)
         return self._kept[sub_network]

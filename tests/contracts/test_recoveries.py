@@ -1,11 +1,13 @@
 """What every recovery must hold to."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 
 from evaluators.inputs import Batch
-from nas.recovery import RECOVERIES, Recovery
-from nas.supernet.output_weights import SUBLAYER_NAMES, require_fitting
+from nas.recovery import RECOVERIES
+from nas.supernet.output_weights import SUBLAYER_NAMES, OutputWeights, require_fitting
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 from tests.nas.recovery.problems import batches_of
@@ -15,13 +17,18 @@ from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
 families = pytest.mark.parametrize("family", TINY_MODELS)
 
 
+Recovering = Callable[[Supernet, SubNetwork, Sequence[Batch]], OutputWeights]
+
+
 @pytest.fixture(params=RECOVERIES)
-def recover(request: pytest.FixtureRequest) -> Recovery:
-    return RECOVERIES[request.param]
+def recover(request: pytest.FixtureRequest) -> Recovering:
+    return lambda supernet, sub_network, batches: RECOVERIES[request.param](supernet, batches)(sub_network)
 
 
 @families
-def test_weights_fit_any_sub_network_and_activated_logits_are_extracted_logits(family: str, recover: Recovery) -> None:
+def test_weights_fit_any_sub_network_and_activated_logits_are_extracted_logits(
+    family: str, recover: Recovering
+) -> None:
     supernet, ids = Supernet(tiny_model(family).double()), token_ids()
     for sub_network in candidates(supernet.shape)[1:9]:
         weights = recover(supernet, sub_network, batches_of(num_batches=1))
@@ -33,7 +40,7 @@ def test_weights_fit_any_sub_network_and_activated_logits_are_extracted_logits(f
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "bert"])
-def test_the_full_model_needs_no_recovery(family: str, recover: Recovery) -> None:
+def test_the_full_model_needs_no_recovery(family: str, recover: Recovering) -> None:
     supernet, ids = Supernet(tiny_model(family).double()), token_ids()
     expected = logits_of(supernet.model, ids)
     full = SubNetwork.full(supernet.shape)
@@ -41,7 +48,7 @@ def test_the_full_model_needs_no_recovery(family: str, recover: Recovery) -> Non
         assert (logits_of(model, ids) - expected).norm() < 1e-3 * expected.norm()
 
 
-def test_labels_are_not_looked_at(recover: Recovery) -> None:
+def test_labels_are_not_looked_at(recover: Recovering) -> None:
     supernet, batches = Supernet(tiny_model("bert")), batches_of()
     sub_network = candidates(supernet.shape)[-1]
     labelled = [Batch(inputs=batch.inputs, labels={"labels": torch.zeros(6, dtype=torch.int64)}) for batch in batches]
@@ -52,7 +59,7 @@ def test_labels_are_not_looked_at(recover: Recovery) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_weights_have_the_dtype_of_the_model_and_no_gradient(dtype: torch.dtype, recover: Recovery) -> None:
+def test_weights_have_the_dtype_of_the_model_and_no_gradient(dtype: torch.dtype, recover: Recovering) -> None:
     supernet = Supernet(tiny_model("llama").to(dtype))
     weights = recover(supernet, candidates(supernet.shape)[-1], batches_of())
     found = [weight_DS for sublayer in SUBLAYER_NAMES for weight_DS in weights.of(sublayer).values()]
@@ -61,7 +68,7 @@ def test_weights_have_the_dtype_of_the_model_and_no_gradient(dtype: torch.dtype,
     assert not any(weight_DS.requires_grad for weight_DS in found)
 
 
-def test_the_supernet_stays_as_it_was(recover: Recovery) -> None:
+def test_the_supernet_stays_as_it_was(recover: Recovering) -> None:
     supernet = Supernet(tiny_model("gpt2"))
     state = {key: value.clone() for key, value in supernet.model.state_dict().items()}
     recover(supernet, candidates(supernet.shape)[-1], batches_of())
@@ -69,7 +76,7 @@ def test_the_supernet_stays_as_it_was(recover: Recovery) -> None:
     assert all(torch.equal(state[key], value) for key, value in supernet.model.state_dict().items())
 
 
-def test_a_recovery_twice_is_the_same(recover: Recovery) -> None:
+def test_a_recovery_twice_is_the_same(recover: Recovering) -> None:
     supernet, batches = Supernet(tiny_model("phi3")), batches_of()
     sub_network = candidates(supernet.shape)[-2]
     first, second = (recover(supernet, sub_network, batches) for _ in range(2))

@@ -11,6 +11,7 @@ def test_every_name_leads_to_its_recovery() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        UnknownRecoveryError, match="one of mask_tuning, refit, rescale, got 'mask_tunning'; try 'mask_tuning'"
+        UnknownRecoveryError,
+        match="one of mask_tuning, refit, gram_refit, rescale, got 'mask_tunning'; try 'mask_tuning'",
     ):
         recovery_named("mask_tunning")

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from evaluators.inputs import Batch
+from nas.recovery.base import Recover
 from nas.recovery.recoverer import NUM_KEPT, Recoverer
 from nas.supernet.output_weights import OutputWeights
 from nas.supernet.supernet import Supernet
@@ -20,10 +21,14 @@ class Counting:
         self.asked: list[SubNetwork] = []
         self.batches: list[Batch] = []
 
-    def __call__(self, supernet: Supernet, sub_network: SubNetwork, batches: Sequence[Batch]) -> OutputWeights:
-        self.asked.append(sub_network)
+    def __call__(self, supernet: Supernet, batches: Sequence[Batch]) -> Recover:
         self.batches = list(batches)
-        return OutputWeights()
+
+        def recover(sub_network: SubNetwork) -> OutputWeights:
+            self.asked.append(sub_network)
+            return OutputWeights()
+
+        return recover
 
 
 def without_neuron(supernet: Supernet, neuron: int) -> SubNetwork:
