@@ -78,7 +78,7 @@ class StrategyConfig(Section):
     """Which sub-network next."""
 
     type: known(list(STRATEGIES), "strategy.type") = "nsga2"  # type: ignore[valid-type]
-    seeds: tuple[known(list(PRUNERS), "strategy.seeds"), ...] = ("uniform", "activation", "block_influence")  # type: ignore[valid-type]
+    seeds: tuple[known(list(PRUNERS), "strategy.seeds"), ...] = ("uniform", "flap", "block_influence")  # type: ignore[valid-type]
 
 
 class RecoveryConfig(Section):
