@@ -22,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="`bundled`, a Hugging Face id, or a folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
@@ -240,6 +242,12 @@ def main() -> None:
     debug = "--debug" in arguments
     try:
         app(args=[argument for argument in arguments if argument != "--debug"])
+    except SystemExit as ended:
+        if ended.code != INTERRUPTED:
+            raise
+        sentence, exit_code = describe_error(KeyboardInterrupt())
+        print(f"Error: {sentence}", file=sys.stderr)
+        sys.exit(exit_code)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise

@@ -15,7 +15,7 @@ def describe_error(error: BaseException) -> tuple[str, int]:
     A ``ValueError`` of our own packages is a caller's mistake and speaks for itself; anything else is our failure.
     """
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted; everything finished so far is kept: go on with --resume.", 1
+        return "Interrupted; what a search has finished is kept: go on with `nas search --resume`.", 1
     is_own = type(error).__module__.partition(".")[0] in _OWN_PACKAGES
     if _disk_is_full(error):
         own = " ".join(str(error).split())

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from evaluators import make_evaluator
 from evaluators.base import Evaluator
 from evaluators.bundled_text import CALIBRATION_TEXT
-from evaluators.encoder_tasks import make_task
-from evaluators.inputs import Batch
+from evaluators.encoder_tasks import EncoderTask, make_task
+from evaluators.inputs import Batch, require_positions
 from nas.config import ImportanceConfig, ModelConfig, PartConfig, SearchConfig
 from nas.pruners import Evidence, parameter_costs
 from nas.recovery import recovery_named
@@ -18,6 +18,13 @@ from nas.supernet.importance import rank
 from nas.supernet.supernet import Supernet
 from search_spaces import make_space
 from search_spaces.base import SearchSpace
+
+TASK_HEAD_NAMES = {
+    "classification": "ForSequenceClassification",
+    "question_answering": "ForQuestionAnswering",
+    "token_classification": "ForTokenClassification",
+}
+"""How transformers calls models with the head of each kind of task."""
 
 
 class PreparationError(ValueError):
@@ -117,19 +124,42 @@ def calibration_examples(supernet: Supernet, importance: ImportanceConfig) -> li
             raise PreparationError("Examples need a tokenizer, and the model has none; save one into its folder.")
         # A limit among the options wins; max_sequences is the default, as it is for a text.
         options = {"limit": importance.max_sequences, **importance.examples.options}
-        return make_task(importance.examples.name, **options).batches(
-            supernet.tokenizer,
-            supernet.model.config.label2id,
-            batch_size=importance.batch_size,
-            labelled=importance.labels,
+        task = make_task(importance.examples.name, **options)
+        _require_head(supernet, task)
+        return _within_context(
+            supernet,
+            task.batches(
+                supernet.tokenizer,
+                supernet.model.config.label2id,
+                batch_size=importance.batch_size,
+                labelled=importance.labels,
+            ),
         )
-    return calibration_batches(
+    batches = calibration_batches(
         supernet.tokenizer,
         importance.text or CALIBRATION_TEXT,
         sequence_tokens=importance.sequence_tokens,
         batch_size=importance.batch_size,
         max_sequences=importance.max_sequences,
     )
+    return _within_context(supernet, batches)
+
+
+def _require_head(supernet: Supernet, task: EncoderTask) -> None:
+    """Checks that the examples are of the task that the model has a head for."""
+    wanted = TASK_HEAD_NAMES[task.kind]
+    if supernet.family.is_decoder or not type(supernet.model).__name__.endswith(wanted):
+        raise PreparationError(
+            f"Examples of {task.kind} need an encoder with such a head (…{wanted}), got "
+            f"{type(supernet.model).__name__}; give importance.text instead, or load a model of that task."
+        )
+
+
+def _within_context(supernet: Supernet, batches: list[Batch]) -> list[Batch]:
+    """The batches, once it is clear that the model can read them."""
+    for batch in batches:
+        require_positions(supernet.model, batch.tokens_BT.shape[1])
+    return batches
 
 
 def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[Batch]) -> Recoverer | None:

@@ -5,6 +5,7 @@ works with a table of what sublayers take (``latency_tables.py``), its sub-netwo
 that is above the budget the table's budget is lowered in proportion and the pruner asked again.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,14 @@ from nas.config import SearchConfig
 from nas.front import Goal
 from nas.judge import Judge
 from nas.latency_tables import measure_latency_table
-from nas.objectives import Constraint, InfeasibleBudgetError, constraint_for, objectives_of
+from nas.objectives import (
+    BudgetError,
+    Constraint,
+    InfeasibleBudgetError,
+    constraint_for,
+    measured_name,
+    objectives_of,
+)
 from nas.preparation import (
     PreparationError,
     build_evaluators,
@@ -114,11 +122,13 @@ def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, am
 
     Raises:
         UnknownPrunerError: No pruner has that name.
-        BudgetError: The config measures nothing of that name, or nothing that a pruner could spend.
+        BudgetError: The config measures nothing of that name, or nothing that a pruner could spend, or the supernet
+            is within the budget already.
         InfeasibleBudgetError: The pruner cannot keep so little.
-        PreparationError: The supernet itself cannot be measured.
+        PreparationError: The supernet or the pruned model cannot be measured.
     """
     method = pruner_named(pruner)
+    _require_spendable(pruning, limit)
     judge = Judge(
         pruning.supernet, pruning.evaluators, make_recoverer(config, pruning.supernet, pruning.evidence.batches)
     )
@@ -127,6 +137,11 @@ def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, am
     if first.state is TrialState.FAILED:
         raise PreparationError(f"Pruning begins with the supernet itself, and that failed: {first.reason}")
     constraint = constraint_for(limit, "max", amount, first.measurements, pruning.aliases)
+    if (own := first.measurements[constraint.name].value) <= constraint.limit:
+        raise BudgetError(
+            f"A budget must leave something to prune: the supernet takes {own:.6g} {constraint.unit} of "
+            f"{constraint.name}, got {constraint.limit:.6g}; lower it."
+        )
     try:
         if constraint.unit == "s":
             sub_network, timed = _within_latency(method, pruning, judge, constraint, first.measurements)
@@ -135,6 +150,11 @@ def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, am
     except BudgetTooSmallError as error:
         raise InfeasibleBudgetError(str(error)) from error
     second = judge.trial(sub_network, number=1, candidate=None, source=pruner, supernet=first.measurements)
+    if second.state is TrialState.FAILED:
+        raise PreparationError(
+            f"A pruned model must be measurable, and that of {pruner} is not: {second.reason} Take another budget or "
+            "pruner."
+        )
     # The reading that met the budget is the one to quote: a second one would be as good, and might miss it.
     second = replace(second, measurements={**second.measurements, **timed})
     goal = Goal(objectives=objectives_of(pruning.objectives), constraints=(constraint,))
@@ -144,12 +164,17 @@ def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, am
 def _within_costs(method: Pruner, pruning: Pruning, constraint: Constraint) -> SubNetwork:
     if constraint.name == "flops":
         return method(pruning.evidence, pruning.flops_costs(), constraint.limit)
-    if constraint.name == "parameters":
-        return method(pruning.evidence, parameter_costs(pruning.supernet), constraint.limit)
-    raise PreparationError(
-        f"A pruner's budget must be on flops, parameters or a latency, got {constraint.name!r}; "
-        "use `nas search` for other budgets."
-    )
+    return method(pruning.evidence, parameter_costs(pruning.supernet), constraint.limit)
+
+
+def _require_spendable(pruning: Pruning, limit: str) -> None:
+    """Checks a budget's name before anything is measured."""
+    units = {evaluator.name: evaluator.unit for evaluator in pruning.evaluators}
+    name = measured_name(pruning.aliases.get(limit, limit), list(units))
+    if name not in {"flops", "parameters"} and units[name] != "s":
+        raise BudgetError(
+            f"A pruner's budget must be on flops, parameters or a latency, got {name!r}; use `nas search` for others."
+        )
 
 
 def _within_latency(
@@ -159,9 +184,14 @@ def _within_latency(
     timers = [evaluator for evaluator in judge.varying if evaluator.name == constraint.name]
     table = measure_latency_table(judge, pruning.supernet.shape, name=constraint.name, supernet=supernet)
     flops = pruning.flops_costs()
-    budget_s = constraint.limit
-    for _ in range(MAX_ROUNDS):
-        sub_network = prune_within_latency(method, pruning.evidence, flops, table, budget_s)
+    budget_s, taken_s = constraint.limit, math.inf
+    for attempt in range(MAX_ROUNDS):
+        try:
+            sub_network = prune_within_latency(method, pruning.evidence, flops, table, budget_s)
+        except BudgetTooSmallError:
+            if attempt == 0:
+                raise
+            break  # the table's budget is no longer the user's
         measured = judge.measure(sub_network, timers, supernet)
         taken_s = measured[constraint.name].value
         if taken_s <= constraint.limit:
@@ -169,5 +199,5 @@ def _within_latency(
         budget_s = predicted_s(table, sub_network) * MARGIN * constraint.limit / taken_s
     raise InfeasibleBudgetError(
         f"A budget on {constraint.name} must be within the pruner's reach, which came down to {taken_s:.4g} s in "
-        f"{MAX_ROUNDS} attempts, got {constraint.limit:.4g} s; relax the budget, or quieten the machine."
+        f"some attempts, got {constraint.limit:.4g} s; relax the budget, or quieten the machine."
     )

@@ -54,6 +54,7 @@ def run_prune(
 def _write(folder: Path, config: SearchConfig, pruning: Pruning, pruned: Pruned) -> None:
     environment = describe_environment(config.seed, pruning.supernet.device)
     environment["search_id"] = uuid.uuid4().hex
+    environment["pruner"] = pruned.trials[1].source
     environment["supernet"] = shape_to_json(pruning.supernet.shape)
     directory = RunDirectory.create(folder, config_yaml=config.to_yaml(), environment=environment)
     with TrialStore(directory.trials_path) as store:

@@ -1,5 +1,6 @@
 """`nas search`: a run's folder around a search."""
 
+import re
 import shutil
 import time
 import uuid
@@ -9,8 +10,10 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from nas.amount import AmountError
 from nas.config import SearchConfig, load_config
 from nas.environment import describe_environment
+from nas.objectives import BudgetError
 from nas.preparation import Prepared, prepare
 from nas.progress import SearchProgress
 from nas.run import Run, shape_to_json
@@ -40,6 +43,7 @@ def run_search(
         _newest_run(config) if resume else Path("runs") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     )
     if resume:
+        refuse_pruning(RunDirectory.open(folder))
         refuse_changed_config(RunDirectory.open(folder), config)
     else:
         RunDirectory.check_creatable(folder)
@@ -50,11 +54,24 @@ def run_search(
     try:
         with directory.lock(), TrialStore(directory.trials_path) as store, progress:
             Search(config, prepared, directory, store).run(progress)
-    except SearchError:
+    except (SearchError, BudgetError, AmountError):
         if not resume:
             shutil.rmtree(folder)  # nothing was measured, so that nothing stands in the way of a mended config
         raise
     _conclude(folder)
+
+
+def refuse_pruning(directory: RunDirectory) -> None:
+    """Checks that a run is one of a search.
+
+    Raises:
+        RunDirectoryError: It is one of `nas prune`, which has nothing to go on with.
+    """
+    if "pruner" in directory.read_environment():
+        raise RunDirectoryError(
+            f"--resume goes on with a search, but {directory.path} holds what `nas prune` made; give the run of a "
+            "search, or start a new one."
+        )
 
 
 def refuse_changed_config(directory: RunDirectory, config: SearchConfig) -> None:
@@ -88,7 +105,8 @@ def _create(folder: Path, config: SearchConfig, prepared: Prepared) -> RunDirect
 
 
 def _newest_run(config: SearchConfig) -> Path:
-    runs = sorted(Path("runs").glob(f"{config.name}-*"))
+    stamp = re.compile(re.escape(config.name) + r"-\d{8}-\d{6}")  # not those of `nas prune`, nor of longer names
+    runs = sorted(path for path in Path("runs").glob("*") if stamp.fullmatch(path.name))
     if not runs:
         raise RunDirectoryError(
             f"--resume needs a run to go on with, and runs/ holds none of {config.name!r}; give --out."

@@ -28,6 +28,7 @@ def keep_best_units(scores: UnitScores, shape: SupernetShape, costs: UnitCosts, 
         group_cost=costs.whole_group(shape),
         neuron_cost=costs.neuron,
         required=shape.required_attention,
+        cost_name=costs.name,
     )
     return of_groups(groups_LK, neurons_LN, shape)
 

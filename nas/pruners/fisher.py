@@ -36,6 +36,7 @@ def search_by_fisher(evidence: Evidence, costs: UnitCosts, budget: float) -> Sub
         group_cost=costs.whole_group(shape),
         neuron_cost=costs.neuron,
         required=shape.required_attention,
+        cost_name=costs.name,
     )
     return of_groups(groups_LK, neurons_LN, shape)
 

@@ -44,6 +44,7 @@ def search_flops(
     group_cost: float,
     neuron_cost: float,
     required: Sequence[int],
+    cost_name: str = "in all",
 ) -> tuple[Bools, Bools]:
     """Keeps the groups and neurons whose importance sums to the most within a budget.
 
@@ -58,6 +59,7 @@ def search_flops(
         group_cost: Of one group.
         neuron_cost: Of one neuron.
         required: Layers that keep their best group at least.
+        cost_name: What the budget is on, for people, such as ``flops``.
 
     Returns:
         ``(num_layers, num_kv_groups)`` bool and ``(num_layers, num_neurons)`` bool, True = kept.
@@ -75,7 +77,7 @@ def search_flops(
     least = Fraction(fixed_cost) + fewest * Fraction(group_cost)
     if least > Fraction(budget):
         raise BudgetTooSmallError.of(
-            "in all", "one KV group in each layer that must have one", least=float(least), received=budget
+            cost_name, "one KV group in each layer that must have one", least=float(least), received=budget
         )
     group_order = _best_first(groups_LK, required)
     neuron_order = _best_first(neurons_LN, ())

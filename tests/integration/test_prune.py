@@ -61,6 +61,7 @@ def test_the_run_is_one_for_every_other_command(config: Path, tmp_path: Path) ->
         (["--pruner", "fisher", "--max", "flops"], 2, ["must have the form NAME=VALUE", "write --max flops=0.5x"]),
         (["--pruner", "fisher", "--max", "flops=0x"], 2, ["An amount must be a positive number", "'0x'"]),
         (["--pruner", "fisher", "--max", "latency=0.5x"], 2, ["got 'latency' and none fits"]),
+        (["--pruner", "random", "--max", "flops=1x"], 2, ["must leave something to prune", "lower it"]),
         (["--pruner", "kcm", "--max", "flops=0.2x"], 3, ["KCM keeps all heads", "raise the budget"]),
     ],
 )
@@ -68,6 +69,12 @@ def test_bad_input(config: Path, tmp_path: Path, arguments: list[str], exit_code
     result = nas("prune", config, "--out", tmp_path / "run", *arguments)
     assert_sentence(result, exit_code=exit_code, says=says)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_search_does_not_go_on_with_a_pruning(config: Path, tmp_path: Path) -> None:
+    pruned(config, tmp_path / "run", "--pruner", "random", "--max", "parameters=0.8x")
+    result = nas("search", config, "--out", tmp_path / "run", "--resume")
+    assert_sentence(result, exit_code=2, says=["--resume goes on with a search", "nas prune"])
 
 
 def test_calibration_text_shorter_than_a_sequence(config: Path, tmp_path: Path) -> None:

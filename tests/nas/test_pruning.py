@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.base import Direction, Measurement, Subject
+from evaluators.base import Direction, EvaluationError, Measurement, Subject
 from evaluators.flops import Flops, count_flops
 from evaluators.parameters import Parameters
 from nas.amount import parse_amount
@@ -109,6 +109,34 @@ def test_what_pruners_spend_is_always_measured(tmp_path: Path) -> None:
     prepared = prepare_pruning(parse_config("{model: bundled, objectives: [perplexity, parameters], trials: 1}"))
     assert [evaluator.name for evaluator in prepared.evaluators] == ["perplexity", "parameters", "flops"]
     assert prepared.aliases["perplexity"] == "perplexity"
+
+
+@pytest.mark.parametrize("budget", ["flops=1x", "parameters=5x", "latency=1.2x"])
+def test_a_budget_that_the_supernet_meets(budget: str) -> None:
+    with pytest.raises(BudgetError, match=r"must leave something to prune: the supernet takes .* lower it"):
+        pruned("fisher", budget, Clock())
+
+
+def test_a_budget_on_something_else_is_refused_before_anything_is_measured() -> None:
+    clock = Clock()
+    clock.name, clock.unit = "peak_memory", "bytes"
+    clock.evaluate = lambda subject: pytest.fail("measured")  # type: ignore[method-assign]
+    with pytest.raises(BudgetError, match="must be on flops, parameters or a latency, got 'peak_memory'"):
+        pruned("fisher", "peak_memory=0.5x", clock)
+
+
+def test_a_pruned_model_that_fails() -> None:
+    broken = Clock()
+    plain = broken.evaluate
+
+    def evaluate(subject: Subject) -> dict[str, Measurement]:
+        if subject.reference is not None:
+            raise EvaluationError("It does not run.")
+        return plain(subject)
+
+    broken.evaluate = evaluate  # type: ignore[method-assign]
+    with pytest.raises(PreparationError, match=r"that of flap is not: It does not run\. Take another budget or pruner"):
+        pruned("flap", "flops=0.7x", broken)
 
 
 def test_a_supernet_that_fails() -> None:

@@ -1,0 +1,61 @@
+"""What calibration examples may be, and which models they are for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluators.base import EvaluationError
+from nas.config import ImportanceConfig
+from nas.preparation import PreparationError, calibration_examples
+from nas.supernet.supernet import Supernet
+from tests.evaluators import tiny
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps({"text": f"w{i} w1 w2", "label": i % 2}) + "\n" for i in range(6)))
+    return path
+
+
+def importance(data: Path, kind: str = "classification", **options: Any) -> ImportanceConfig:
+    return ImportanceConfig.model_validate({"examples": {kind: {"data": str(data), **options}}, "batch_size": 4})
+
+
+def encoder() -> Supernet:
+    return Supernet(tiny.bert(), tiny.tokenizer())
+
+
+def test_examples_of_a_task_with_labels_and_without(data: Path) -> None:
+    batches = calibration_examples(encoder(), importance(data))
+    assert [len(batch.tokens_BT) for batch in batches] == [4, 2]
+    assert all("labels" in batch.labels for batch in batches)
+    unlabelled = importance(data).model_copy(update={"labels": False})
+    assert not any(batch.labels for batch in calibration_examples(encoder(), unlabelled))
+
+
+def test_max_sequences_is_the_limit_of_examples_without_one(data: Path) -> None:
+    few = importance(data).model_copy(update={"max_sequences": 3})
+    assert sum(len(batch.tokens_BT) for batch in calibration_examples(encoder(), few)) == 3
+    own = importance(data, limit=5).model_copy(update={"max_sequences": 3})
+    assert sum(len(batch.tokens_BT) for batch in calibration_examples(encoder(), own)) == 5
+
+
+def test_examples_for_a_model_of_another_kind(data: Path) -> None:
+    with pytest.raises(PreparationError, match=r"classification need an encoder .* got LlamaForCausalLM; give"):
+        calibration_examples(Supernet(tiny.llama(), tiny.tokenizer()), importance(data))
+    with pytest.raises(PreparationError, match=r"question_answering need an encoder .*ForQuestionAnswering"):
+        calibration_examples(encoder(), importance(data, kind="question_answering"))
+
+
+def test_examples_longer_than_the_context(data: Path) -> None:
+    data.write_text(json.dumps({"text": "w1 " * 500, "label": 0}) + "\n")
+    with pytest.raises(EvaluationError, match="reads at most max_position_embeddings="):
+        calibration_examples(encoder(), importance(data, max_tokens=400))
+
+
+def test_examples_without_a_tokenizer(data: Path) -> None:
+    with pytest.raises(PreparationError, match="need a tokenizer, and the model has none; save one into its folder"):
+        calibration_examples(Supernet(tiny.bert()), importance(data))
