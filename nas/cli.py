@@ -76,13 +76,13 @@ def prune(
 ) -> None:
     """Prune to one budget by one method, without a search."""
     from nas.commands.prune import run_prune
-    from nas.tables import trials_table
+    from nas.tables import comparison_table
 
     run = run_prune(config, pruner=pruner, budget=maximum, out=out, overrides=overrides or [], console=_console())
     if as_json:
         _print_json(run.trials[1].to_json())
     else:
-        Console().print(trials_table(run, run.trials, title=f"{pruner}, {maximum}"))
+        Console().print(comparison_table(run, run.trials[1], title=f"{pruner}, {maximum}"))
         print(f"Export it: nas export {run.directory.path} 1 --to huggingface --out exports/{run.directory.path.name}")
 
 

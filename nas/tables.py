@@ -78,6 +78,22 @@ def _kept(trial: Trial) -> tuple[str, str, str]:
     )
 
 
+def comparison_table(run: Run, trial: Trial, *, title: str) -> Table:
+    """The supernet and one trial side by side, one row a measurement; fits a narrow terminal."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for heading in ("supernet", trial.source, "×"):
+        table.add_column(heading, justify="right")
+    for name, measurement in trial.measurements.items():
+        supernet = run.supernet.measurements.get(name)
+        if supernet is not None:
+            times = f"{measurement.value / supernet.value:.2f}" if measurement.unit in _SCALES else ""
+            table.add_row(name.replace("_", " "), shown(supernet), shown(measurement), times)
+    for heading, whole, kept in zip(("layers", "heads", "neurons"), _kept(run.supernet), _kept(trial), strict=True):
+        table.add_row(heading, whole.partition("/")[0], kept.partition("/")[0], "")
+    return table
+
+
 def measurements_table(measurements: Mapping[str, Measurement]) -> Table:
     """One row a measurement, with what a reader must know about it."""
     table = Table()

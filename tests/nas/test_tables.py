@@ -10,7 +10,7 @@ from rich.table import Table
 from evaluators.base import Measurement
 from nas.objectives import Constraint
 from nas.run import Run
-from nas.tables import measurements_table, shown, trials_table
+from nas.tables import comparison_table, measurements_table, shown, trials_table
 from tests.nas.trials import failed, trial, write_run
 
 
@@ -87,4 +87,17 @@ def test_one_row_a_measurement() -> None:
         ["measurement", "value", "n", "p90", "note"],
         ["decode_latency", "5 ms", "40", "6 ms", "wide interval, contended"],
         ["parameters", "4M", "1", "", ""],
+    ]
+
+
+def test_supernet_and_trial_side_by_side(run: Run) -> None:
+    heading, *rows = rendered(comparison_table(run, run.trials[1], title=""))
+    assert heading == ["", "supernet", "smallest", "×"]
+    assert rows == [
+        ["minimal pairs", "0.8 ±0.01", "0.5 ±0.01", ""],
+        ["decode latency", "5 ms", "2 ms", "0.40"],
+        ["parameters", "4M", "1M", "0.25"],
+        ["layers", "2", "2", ""],
+        ["heads", "8", "8", ""],
+        ["neurons", "32", "17", ""],
     ]
