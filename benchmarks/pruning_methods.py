@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--pruners", nargs="+", default=list(PRUNERS))
     parser.add_argument("--recoveries", nargs="+", default=["none", "mask_tuning", "refit"])
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from --seed on")
     parser.add_argument("--cost", choices=["flops", "latency"], default="flops")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -73,7 +73,7 @@ def main() -> None:
     with CpuLoad(options.threads) as load:
         full = Judge(supernet, [evaluator]).measure(SubNetwork.full(supernet.shape), [evaluator], {})[evaluator.name]
         print(f"supernet: {evaluator.name} {full.value:.4f}", flush=True)
-        for seed in range(options.seeds):
+        for seed in range(options.seed, options.seed + options.seeds):
             for row in compare(supernet, evaluator, seed, options):
                 rows.append(row)
                 print(json.dumps(row), flush=True)
