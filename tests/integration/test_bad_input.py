@@ -23,6 +23,8 @@ def search(tmp_path: Path, *, replacing: str, by: str) -> list[str | Path]:
         ("perplexity: {window", "perplexty: {window", ["an evaluator", "'perplexity'"]),
         ("window_tokens: 64", "window_token: 64", ["'window_token'", "'window_tokens'"]),
         ("max: 0.9x", "max: fast", ["positive number", "0.6x"]),
+        ("budget: {parameters", "budget: {foo", ["'foo'", "none fits", "perplexity, parameters"]),
+        ("max_sequences: 2", "max_sequences: 2, sequence_tokens: 600", ["max_position_embeddings=512", "got 600"]),
         ("type: joint", "type: joined", ["space.type", "'joint'"]),
         (
             "perplexity: {window_tokens: 64, limit: 4}",
