@@ -97,6 +97,12 @@ class Perplexity:
     def _losses(self, model: nn.Module, windows_NW: Tensor) -> Tensor:
         """``(N,)`` float64: each window's mean negative log-likelihood, in nats."""
         losses: list[float] = []
+        language_model: Any = model
+        if not language_model.can_generate():
+            raise EvaluationError(
+                f"Perplexity needs a causal language model, got {type(model).__name__}; score an encoder by accuracy, "
+                "question_answering or token_classification."
+            )
         for ids_BW in windows_NW.to(device_of(model)).split(self.batch_size):
             logits_BWV = model(input_ids=ids_BW, use_cache=False).logits
             # One window at a time: a float32 copy of a whole batch of logits can be larger than the model.

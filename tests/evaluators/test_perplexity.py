@@ -82,6 +82,13 @@ def test_a_text_shorter_than_a_window_is_refused(text: Path) -> None:
         measure(evaluator)
 
 
+def test_an_encoder_is_refused(text: Path) -> None:
+    with pytest.raises(
+        EvaluationError, match="needs a causal language model, got BertForSequenceClassification; score"
+    ):
+        Perplexity(text=text, window_tokens=8).evaluate(Subject(model=tiny.bert(), tokenizer=tiny.tokenizer()))
+
+
 def test_a_model_without_its_tokenizer_is_refused(text: Path) -> None:
     with pytest.raises(EvaluationError, match="Perplexity needs a tokenizer, got none"):
         Perplexity(text=text, window_tokens=32).evaluate(Subject(model=tiny.llama()))
