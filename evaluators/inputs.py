@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from evaluators.base import EvaluationError
 
+IGNORED = -100
+"""The label that transformers' losses leave out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:

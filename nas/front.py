@@ -1,13 +1,14 @@
 """The Pareto front of a search: its members, its hypervolume, its file, and what it says of uniform pruning."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.config import SearchConfig
 from nas.objectives import Constraint, Objective
 from nas.pareto import hypervolume, non_dominated, reference_point
 from nas.trial import Trial, TrialState
@@ -72,6 +73,20 @@ def hypervolume_by_trial(trials: Sequence[Trial], goal: Goal) -> list[float]:
             best = best[non_dominated(best)]
         volumes.append(hypervolume(best, reference_M))
     return volumes
+
+
+def describe_search(
+    search_id: str, config: SearchConfig, *, num_trials: int, measurement_of_evaluator: Mapping[str, str]
+) -> dict[str, Any]:
+    """What ``front.json`` says of the search that it is the front of."""
+    return {
+        "id": search_id,
+        "name": config.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "num_trials": num_trials,
+        "measurement_of_evaluator": dict(measurement_of_evaluator),
+    }
 
 
 def front_record(trials: Sequence[Trial], goal: Goal, *, search: dict[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
-from scipy.stats import binom
-
 from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, Measurement
+from evaluators.latency.protocol import MIN_BLOCKS, median_interval
 from nas.trial import Trial
 
-MIN_READINGS = 6
+MIN_READINGS = MIN_BLOCKS
 """The least for which the range of the readings covers their median with 95 %."""
 
 
@@ -41,13 +40,12 @@ def _level(readings: Sequence[Measurement]) -> Measurement | None:
     """The median reading, with the 95 % interval of order statistics; flags of most readings are kept."""
     if len(readings) < MIN_READINGS:
         return None
-    values = sorted(reading.value for reading in readings)
-    cut = max(0, int(binom.ppf(0.025, len(values), 0.5)) - 1)
+    values = [reading.value for reading in readings]
     contended = sum("contended" in reading.flags for reading in readings) > len(readings) / 2
     return Measurement(
         value=statistics.median(values),
         unit=readings[0].unit,
-        ci95=(values[cut], values[-1 - cut]),
+        ci95=median_interval(values),
         p90=statistics.median(reading.p90 or reading.value for reading in readings),
         n=sum(reading.n for reading in readings),
         flags=("contended",) if contended else (),

@@ -92,6 +92,17 @@ def objectives_of(evaluators: Sequence[Evaluator]) -> tuple[Objective, ...]:
     return tuple(Objective(name=one.name, unit=one.unit, direction=one.direction) for one in evaluators)
 
 
+def measurement_of_evaluator(names: Sequence[str], evaluators: Sequence[Evaluator]) -> dict[str, str]:
+    """Evaluators that serve one measurement alone, so that a budget may go by the evaluator's name.
+
+    Args:
+        names: As a config calls the first of the evaluators.
+        evaluators: In that order; there may be more.
+    """
+    pairs = [(name, one.name) for name, one in zip(names, evaluators, strict=False)]
+    return {name: measurement for name, measurement in pairs if names.count(name) == 1}
+
+
 def measured_name(asked: str, names: Sequence[str]) -> str:
     """The measurement that somebody means: its full name, or a part such as ``latency`` that only one name has.
 

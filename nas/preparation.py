@@ -15,16 +15,10 @@ from nas.recovery.recoverer import Recoverer
 from nas.seeds import Seed, propose, seeds
 from nas.supernet.calibration import calibration_batches
 from nas.supernet.importance import rank
+from nas.supernet.loading import TASK_HEADS
 from nas.supernet.supernet import Supernet
 from search_spaces import make_space
 from search_spaces.base import SearchSpace
-
-TASK_HEAD_NAMES = {
-    "classification": "ForSequenceClassification",
-    "question_answering": "ForQuestionAnswering",
-    "token_classification": "ForTokenClassification",
-}
-"""How transformers calls models with the head of each kind of task."""
 
 
 class PreparationError(ValueError):
@@ -147,7 +141,7 @@ def calibration_examples(supernet: Supernet, importance: ImportanceConfig) -> li
 
 def _require_head(supernet: Supernet, task: EncoderTask) -> None:
     """Checks that the examples are of the task that the model has a head for."""
-    wanted = TASK_HEAD_NAMES[task.kind]
+    wanted = TASK_HEADS[task.kind].__name__.removeprefix("AutoModel")
     if supernet.family.is_decoder or not type(supernet.model).__name__.endswith(wanted):
         raise PreparationError(
             f"Examples of {task.kind} need an encoder with such a head (…{wanted}), got "

@@ -23,6 +23,7 @@ from nas.objectives import (
     InfeasibleBudgetError,
     constraint_for,
     measured_name,
+    measurement_of_evaluator,
     objectives_of,
 )
 from nas.preparation import (
@@ -98,15 +99,12 @@ def prepare_pruning(config: SearchConfig) -> Pruning:
     also += tuple(one for one in (Flops(), Parameters()) if one.name not in names)
     refuse_equal_names((*objectives, *also))
     supernet = load_supernet(config.model)
-    parts = zip((part.name for part in config.evaluators), (*objectives, *also), strict=False)
-    pairs = [(name, one.name) for name, one in parts]
-    served = [name for name, _ in pairs]
     return Pruning(
         supernet=supernet,
         evidence=gather_evidence(supernet, config),
         objectives=objectives,
         also=also,
-        aliases={name: measurement for name, measurement in pairs if served.count(name) == 1},
+        aliases=measurement_of_evaluator([part.name for part in config.evaluators], (*objectives, *also)),
     )
 
 

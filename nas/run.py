@@ -1,14 +1,18 @@
 """A run as it lies on disk: its trials, its goal and its front, for every command that looks at one."""
 
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.config import SearchConfig
+from nas.environment import describe_environment
 from nas.front import Goal, compare_with_uniform, front_of, hypervolume_by_trial
 from nas.objectives import Constraint, Objective
 from nas.report import ReportFiles, write_report
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.store.trial_store import TrialStore
+from nas.supernet.supernet import Supernet
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 
@@ -111,6 +115,24 @@ class Run:
             comparison=self.comparison(),
             device=device,
         )
+
+
+def create_run_directory(folder: Path, config: SearchConfig, supernet: Supernet, **more: str) -> RunDirectory:
+    """A new run's folder, before its first trial.
+
+    Args:
+        folder: Where.
+        config: What it runs with.
+        supernet: What it cuts sub-networks from.
+        more: What else the environment must tell.
+
+    Raises:
+        RunDirectoryError: The folder is in use, or cannot be written to.
+    """
+    environment = describe_environment(config.seed, supernet.device)
+    environment["search_id"] = uuid.uuid4().hex
+    environment["supernet"] = shape_to_json(supernet.shape)
+    return RunDirectory.create(folder, config_yaml=config.to_yaml(), environment={**environment, **more})
 
 
 def shape_to_json(shape: SupernetShape) -> dict[str, Any]:

@@ -10,14 +10,13 @@ good to be true.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from evaluators.base import Measurement
 from nas.config import SearchConfig
-from nas.front import Goal, front_of, front_record, hypervolume_by_trial
+from nas.front import Goal, describe_search, front_of, front_record, hypervolume_by_trial
 from nas.judge import Judge
 from nas.levels import levelled
-from nas.objectives import InfeasibleBudgetError, constraints_of, objectives_of
+from nas.objectives import InfeasibleBudgetError, constraints_of, measurement_of_evaluator, objectives_of
 from nas.preparation import Prepared
 from nas.run_directory import RunDirectory
 from nas.seeds import Seed
@@ -117,12 +116,7 @@ class Search:
         )
 
     def _measurement_of_evaluator(self) -> dict[str, str]:
-        """Evaluators that serve one measurement alone, so that a budget may go by the evaluator's name."""
-        pairs = [
-            (part.name, one.name) for part, one in zip(self._config.evaluators, self._prepared.evaluators, strict=True)
-        ]
-        names = [name for name, _ in pairs]
-        return {name: measurement for name, measurement in pairs if names.count(name) == 1}
+        return measurement_of_evaluator([part.name for part in self._config.evaluators], self._prepared.evaluators)
 
     def _refuse_unreachable_budget(self, goal: Goal) -> None:
         ends = [trial for trial in self._trials[:2] if trial.state is TrialState.COMPLETE]
@@ -208,14 +202,12 @@ class Search:
         return list({trial.number: trial for trial in (*front_of(self._trials, goal), *uniform)}.values())
 
     def _write_front(self, goal: Goal) -> None:
-        search: dict[str, Any] = {
-            "id": self._search_id,
-            "name": self._config.name,
-            "model": self._config.model.name,
-            "seed": self._config.seed,
-            "num_trials": len(self._trials),
-            "measurement_of_evaluator": self._measurement_of_evaluator(),
-        }
+        search = describe_search(
+            self._search_id,
+            self._config,
+            num_trials=len(self._trials),
+            measurement_of_evaluator=self._measurement_of_evaluator(),
+        )
         self._run.write_front(front_record(self._trials, goal, search=search))
 
 

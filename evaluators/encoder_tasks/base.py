@@ -12,12 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from evaluators.base import EvaluationError
-from evaluators.inputs import Batch, device_of, require_positions
+from evaluators.inputs import IGNORED, Batch, device_of, require_positions
 
 Kind = Literal["classification", "question_answering", "token_classification"]
-
-IGNORED = -100
-"""The label that transformers' losses leave out."""
 
 
 class EncoderTask(Protocol):

@@ -27,7 +27,6 @@ from torch import nn
 
 from evaluators.base import Direction, EvaluationError, Measurement, Subject
 from evaluators.encoder_tasks.base import (
-    IGNORED,
     Encoded,
     Kind,
     NumberedBatch,
@@ -40,7 +39,7 @@ from evaluators.encoder_tasks.base import (
 )
 from evaluators.encoder_tasks.entities import bootstrap_interval, entities, entity_counts, micro_f1
 from evaluators.encoder_tasks.reading import Reader, conll_rows, drawn, json_lines, read_table
-from evaluators.inputs import Batch
+from evaluators.inputs import IGNORED, Batch
 
 _READERS: dict[str, Reader] = {".conll": conll_rows, ".jsonl": json_lines, ".txt": conll_rows, "*": conll_rows}
 

@@ -18,7 +18,7 @@ used up. (Stopping on the interval itself makes it slightly optimistic; the mini
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,13 +64,11 @@ class Estimate:
     @classmethod
     def of(cls, blocks: list[list[float]]) -> "Estimate":
         """Summarises blocks; of fewer than ``MIN_BLOCKS`` the interval is their range, and covers less than 95 %."""
-        medians = sorted(statistics.median(block) for block in blocks)
-        # binom.ppf gives the smallest k with P(Binomial < k + 1) >= 0.025; k - 1 counted from 0 is where to cut.
-        cut = max(0, int(binom.ppf(0.025, len(medians), 0.5)) - 1)
+        medians = [statistics.median(block) for block in blocks]
         repeats = [repeat for block in blocks for repeat in block]
         return cls(
             median=statistics.median(medians),
-            ci95=(medians[cut], medians[-1 - cut]),
+            ci95=median_interval(medians),
             p90=float(np.percentile(repeats, 90)),
             n=len(repeats),
         )
@@ -87,6 +85,14 @@ class Estimate:
         return Estimate(
             median=self.median * factor, ci95=(low * factor, high * factor), p90=self.p90 * factor, n=self.n
         )
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the median, by order statistics; of fewer than ``MIN_BLOCKS`` values, their range."""
+    ordered = sorted(values)
+    # binom.ppf gives the smallest k with P(Binomial < k + 1) >= 0.025; k - 1 counted from 0 is where to cut.
+    cut = max(0, int(binom.ppf(0.025, len(ordered), 0.5)) - 1)
+    return ordered[cut], ordered[-1 - cut]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

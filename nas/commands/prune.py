@@ -1,7 +1,6 @@
 """`nas prune`: a run's folder around one pruning."""
 
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +8,11 @@ from rich.console import Console
 
 from nas.amount import parse_amount
 from nas.config import SearchConfig, load_config
-from nas.environment import describe_environment
-from nas.front import front_record
+from nas.front import describe_search, front_record
 from nas.objectives import BudgetError
 from nas.pruners import pruner_named
 from nas.pruning import Pruned, Pruning, prepare_pruning, prune
-from nas.run import Run, shape_to_json
+from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory
 from nas.store.trial_store import TrialStore
 
@@ -52,20 +50,14 @@ def run_prune(
 
 
 def _write(folder: Path, config: SearchConfig, pruning: Pruning, pruned: Pruned) -> None:
-    environment = describe_environment(config.seed, pruning.supernet.device)
-    environment["search_id"] = uuid.uuid4().hex
-    environment["pruner"] = pruned.trials[1].source
-    environment["supernet"] = shape_to_json(pruning.supernet.shape)
-    directory = RunDirectory.create(folder, config_yaml=config.to_yaml(), environment=environment)
+    directory = create_run_directory(folder, config, pruning.supernet, pruner=pruned.trials[1].source)
     with TrialStore(directory.trials_path) as store:
         for trial in pruned.trials:
             store.add(trial)
-    search = {
-        "id": environment["search_id"],
-        "name": config.name,
-        "model": config.model.name,
-        "seed": config.seed,
-        "num_trials": len(pruned.trials),
-        "measurement_of_evaluator": dict(pruning.aliases),
-    }
+    search = describe_search(
+        directory.read_environment()["search_id"],
+        config,
+        num_trials=len(pruned.trials),
+        measurement_of_evaluator=pruning.aliases,
+    )
     directory.write_front(front_record(pruned.trials, pruned.goal, search=search))

@@ -3,7 +3,6 @@
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +11,10 @@ from rich.console import Console
 
 from nas.amount import AmountError
 from nas.config import SearchConfig, load_config
-from nas.environment import describe_environment
 from nas.objectives import BudgetError
-from nas.preparation import Prepared, prepare
+from nas.preparation import prepare
 from nas.progress import SearchProgress
-from nas.run import Run, shape_to_json
+from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.search import Search, SearchError
 from nas.store.trial_store import TrialStore
@@ -49,7 +47,7 @@ def run_search(
         RunDirectory.check_creatable(folder)
     console.print(f"Preparing {config.model.name}", highlight=False)
     prepared = prepare(config)
-    directory = RunDirectory.open(folder) if resume else _create(folder, config, prepared)
+    directory = RunDirectory.open(folder) if resume else create_run_directory(folder, config, prepared.supernet)
     progress = SearchProgress(console, max_trials=config.trials)
     try:
         with directory.lock(), TrialStore(directory.trials_path) as store, progress:
@@ -95,13 +93,6 @@ def refuse_changed_config(directory: RunDirectory, config: SearchConfig) -> None
             f"A run goes on with the config it began with, but {changed[0]!r} was {before.get(changed[0])} and is now "
             f"{now.get(changed[0])}; undo the change, or start a new run with another --out."
         )
-
-
-def _create(folder: Path, config: SearchConfig, prepared: Prepared) -> RunDirectory:
-    environment = describe_environment(config.seed, prepared.supernet.device)
-    environment["search_id"] = uuid.uuid4().hex
-    environment["supernet"] = shape_to_json(prepared.supernet.shape)
-    return RunDirectory.create(folder, config_yaml=config.to_yaml(), environment=environment)
 
 
 def _newest_run(config: SearchConfig) -> Path:

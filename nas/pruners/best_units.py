@@ -10,6 +10,7 @@ import numpy as np
 from nas.pruners.costs import UnitCosts
 from nas.pruners.mask_search import search_flops
 from nas.supernet.importance import UnitScores
+from nas.supernet.importance.base import Scores
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import BoolMask, SubNetwork
 
@@ -20,9 +21,16 @@ def keep_best_units(scores: UnitScores, shape: SupernetShape, costs: UnitCosts, 
     Raises:
         BudgetTooSmallError: The groups that must be kept cost more than the budget.
     """
-    groups_LK, neurons_LN = search_flops(
-        scores.kv_groups_LK(shape),
-        scores.neurons_LN,
+    return select_units(scores.kv_groups_LK(shape), scores.neurons_LN, shape, costs, budget)
+
+
+def select_units(
+    groups_LK: Scores, neurons_LN: Scores, shape: SupernetShape, costs: UnitCosts, budget: float
+) -> SubNetwork:
+    """The same from scores of KV groups ``(num_layers, num_kv_groups)`` and neurons ``(num_layers, num_neurons)``."""
+    kept = search_flops(
+        groups_LK,
+        neurons_LN,
         budget=budget,
         fixed_cost=costs.outside_units(shape),
         group_cost=costs.whole_group(shape),
@@ -30,7 +38,7 @@ def keep_best_units(scores: UnitScores, shape: SupernetShape, costs: UnitCosts, 
         required=shape.required_attention,
         cost_name=costs.name,
     )
-    return of_groups(groups_LK, neurons_LN, shape)
+    return of_groups(*kept, shape)
 
 
 def of_groups(groups_LK: BoolMask, neurons_LN: BoolMask, shape: SupernetShape) -> SubNetwork:

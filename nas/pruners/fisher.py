@@ -11,10 +11,9 @@ is an error.
 
 import numpy as np
 
-from nas.pruners.best_units import of_groups
+from nas.pruners.best_units import of_groups, select_units
 from nas.pruners.costs import UnitCosts
 from nas.pruners.evidence import Evidence
-from nas.pruners.mask_search import search_flops
 from nas.pruners.rearrangement import rearrange
 from nas.supernet.importance.base import Scores
 from search_spaces.sub_network import BoolMask, SubNetwork
@@ -28,17 +27,8 @@ def search_by_fisher(evidence: Evidence, costs: UnitCosts, budget: float) -> Sub
         ImportanceError: The model gives no loss.
     """
     shape, gradients = evidence.shape, evidence.gradients
-    groups_LK, neurons_LN = search_flops(
-        (gradients.groups_BLK(shape) ** 2).sum(axis=0),
-        (gradients.neurons_BLN**2).sum(axis=0),
-        budget=budget,
-        fixed_cost=costs.outside_units(shape),
-        group_cost=costs.whole_group(shape),
-        neuron_cost=costs.neuron,
-        required=shape.required_attention,
-        cost_name=costs.name,
-    )
-    return of_groups(groups_LK, neurons_LN, shape)
+    groups_LK = (gradients.groups_BLK(shape) ** 2).sum(axis=0)
+    return select_units(groups_LK, (gradients.neurons_BLN**2).sum(axis=0), shape, costs, budget)
 
 
 def prune_by_fisher(evidence: Evidence, costs: UnitCosts, budget: float) -> SubNetwork:

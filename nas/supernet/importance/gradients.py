@@ -21,15 +21,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.inputs import Batch
+from evaluators.inputs import IGNORED, Batch
 from nas.supernet.importance.base import ImportanceError, Scores
 from nas.supernet.masking import UnitScales, scaled
 from nas.supernet.supernet import Supernet
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
-
-IGNORED = -100
-"""The label that transformers' losses leave out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
