@@ -1,7 +1,7 @@
 """Syne Tune's searchers over candidates; the only file that imports Syne Tune.
 
 A searcher is built, told the history by replay, asked, and thrown away. Each choice that has more than one size is an
-integer, the index of its size. Syne Tune 0.16 needs help in five places:
+integer, the index of its size. Syne Tune 0.16 needs help in six places:
 
 - It knows no constraints. Evolution gets the violation as one more metric, which our priority takes out again; for
   EHVI the objectives of infeasible trials are raised (``_penalised``).
@@ -9,7 +9,9 @@ integer, the index of its size. Syne Tune 0.16 needs help in five places:
   would prefer arbitrary parents; our own priority takes its place.
 - Its EHVI fixes the reference point at 2 in negated objectives, which positive objectives never reach, so that every
   improvement would be zero; we shift and scale the objectives until this point lies just beyond the worst seen.
-- Its EHVI mixes single and double precision, which BoTorch's compiled kernels refuse; all is double here.
+- Its EHVI mixes single and double precision, which BoTorch refuses; all is double here.
+- Its EHVI has BoTorch compile a kernel into a cache shared by all processes, behind a lock file that a killed process
+  leaves for ever, so that every later search would wait without end; BoTorch's own Python is used (``_uncompiled``).
 - It draws from the global generators, warns, and sets up the root logger when imported: hence ``_contained``, and the
   imports inside it.
 
@@ -117,6 +119,7 @@ def suggest_by_ehvi(
             ExpectedHyperVolumeImprovement,
         )
 
+        _uncompiled()
         searcher = ExpectedHyperVolumeImprovement(
             _config_space(space),
             points_to_evaluate=_configs(space, history.candidates),
@@ -127,6 +130,13 @@ def suggest_by_ehvi(
         )
         _replay(searcher, _penalised(history) - (1 + EHVI_MARGIN + EHVI_REFERENCE))
         return _candidate(space, searcher.suggest())
+
+
+def _uncompiled() -> None:
+    """Keeps BoTorch from compiling its kernel: the answer shall not depend on whether a compiler is installed."""
+    from botorch.acquisition.multi_objective import logei
+
+    logei._load_attempted = True
 
 
 def _constrained_priority(metrics: NDArray[np.float64]) -> NDArray[np.int64]:

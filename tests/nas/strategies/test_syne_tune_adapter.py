@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +82,16 @@ def test_ehvi_goes_where_both_objectives_improve() -> None:
     )
     a, b = suggest_by_ehvi(space, past, num_restarts=2, num_raw_samples=64, num_mc_samples=32, rng=rng)
     assert a + b >= 10
+
+
+def test_nothing_is_compiled_and_so_no_lock_is_ever_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with _contained(0):  # As importing BoTorch warns.
+        from botorch.acquisition.multi_objective import logei
+    monkeypatch.setattr(logei, "_load_attempted", False)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    past = history(*((a, b, 0, c) for a, b, c in np.random.default_rng(0).integers(6, size=(8, 3)).tolist()))
+    suggest_by_ehvi(SPACE, past, num_restarts=1, num_raw_samples=8, num_mc_samples=8, rng=np.random.default_rng(0))
+    assert not list(tmp_path.iterdir())
 
 
 def test_everything_global_is_put_back() -> None:
