@@ -12,7 +12,7 @@ with differences:
 - They solve for x - 1 by LSMR on the normal equations with damp 1. That pulls towards 1 as well, but how hard depends
   on the scale of the activations and on the number of tokens. Here (M + λ I)(x - 1) = r - M 1 is solved directly, by
   Cholesky in float64, with λ a share of the mean diagonal of M. The residual is never above that of ones.
-- The target is the full model; theirs is the model with all masks at the square root of the budget.
+- The target is the full model unless a teacher is given; theirs is the mask at the square root of the budget.
 - They stop at the first sublayer whose factors leave [-10, 10]. Here that sublayer keeps its weights and the others
   are tuned all the same.
 
@@ -42,6 +42,7 @@ def mask_tuning(
     *,
     sublayers: Sequence[SublayerName] = SUBLAYER_NAMES,
     residual: bool = True,
+    teacher: SubNetwork | None = None,
     damping: float = 1e-3,
 ) -> OutputWeights:
     """Tunes the factors of all kept units, from the first layer to the last.
@@ -52,13 +53,14 @@ def mask_tuning(
         batches: Calibration examples, labelled or not.
         sublayers: Which to tune.
         residual: As ``sweep`` takes it.
+        teacher: As ``sweep`` takes it.
         damping: How hard factors are pulled towards 1, as a share of the mean diagonal of M; above 0.
 
     Raises:
-        RecoveryError: There is no batch.
+        RecoveryError: There is no batch, or the teacher lacks a sublayer.
     """
     solve = partial(tuned_weights, damping=damping)
-    return sweep(supernet, sub_network, batches, solve, sublayers=sublayers, residual=residual)
+    return sweep(supernet, sub_network, batches, solve, sublayers=sublayers, residual=residual, teacher=teacher)
 
 
 def tuned_weights(problem: Problem, *, damping: float) -> Tensor:

@@ -13,16 +13,19 @@ the form of arXiv:2204.09656 (residuals included); ``residual=False`` takes b = 
 sums are those before the norm. Where a norm stands behind the sublayer (Gemma), what is added is no linear function
 of the units, and b = a - β in any case.
 
+The teacher is the full model, or any sub-network that keeps what the student keeps a part of: the public code of
+arXiv:2204.09656 takes the one at the square root of the budget (compared in docs/methods/fisher.md).
+
 A teacher and a student go through the supernet's own layers side by side, so that all takes about five forward
 passes, however many layers there are. Their hidden states for all batches, and for one layer the two targets, lie on
 the model's device: 12 × hidden_size × tokens bytes for a model in bfloat16, 16 in float32; beside them the sums of
-one sublayer and what solving them takes, a few times 8 × S² bytes. Products are taken in float32, batch by batch,
-and summed in float64.
+one sublayer and what solving them takes, a few times 8 × S² bytes. Products are taken in float32, of some
+thousand tokens at once, and summed in float64.
 
 Legend: B batch, T tokens, R real tokens (padding left out), D hidden_size, S features of the kept units.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +42,9 @@ from nas.supernet.output_weights import SUBLAYER_NAMES, OutputWeights, SublayerN
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
+ROWS_AT_ONCE = 2048
+"""Tokens of which one product is taken."""
+
 
 @torch.no_grad()
 def sweep(
@@ -49,6 +55,7 @@ def sweep(
     *,
     sublayers: Sequence[SublayerName] = SUBLAYER_NAMES,
     residual: bool = True,
+    teacher: SubNetwork | None = None,
 ) -> OutputWeights:
     """New output weights for every kept sublayer.
 
@@ -59,25 +66,29 @@ def sweep(
         solve: Gives the weights of one sublayer.
         sublayers: Which to solve for; the others keep the supernet's weights.
         residual: Whether a sublayer makes good what the residual stream lacks already.
+        teacher: What the student should come near to; None for the full model.
 
     Returns:
         Weights in the model's dtype; none for a sublayer where they are not finite in it.
 
     Raises:
-        RecoveryError: There is no batch.
+        RecoveryError: There is no batch, or the teacher lacks a sublayer that the sub-network keeps.
     """
     if not batches:
         raise RecoveryError("A recovery needs at least one batch of calibration examples, got none; give some text.")
-    everything = SubNetwork.full(supernet.shape)
-    with supernet.activate(everything):
+    guide = SubNetwork.full(supernet.shape) if teacher is None else teacher
+    _require_all_sublayers(guide, sub_network)
+    with supernet.activate(SubNetwork.full(supernet.shape)):
         calls = [_first_call(supernet, batch) for batch in batches]
         layers = _layers(supernet, residual=residual)
-    teacher = [call.hidden_BTD for call in calls]
-    student = list(teacher)
+    taught = [call.hidden_BTD for call in calls]
+    student = list(taught)
     found: dict[SublayerName, dict[int, Tensor]] = {name: {} for name in SUBLAYER_NAMES}
     for layer in layers:
-        with supernet.activate(everything):
-            teacher, aims = layer.teach(calls, teacher)
+        if layer.index in guide.kept_layers:
+            own = _alone(guide, layer.index)
+            with supernet.activate(own):
+                taught, aims = layer.teach(calls, taught, own)
         if layer.index not in sub_network.kept_layers:
             continue
         alone = _alone(sub_network, layer.index)
@@ -164,11 +175,13 @@ class _Layer:
         output_BTD: Tensor = self.module(hidden_BTD, *positional, **named)
         return output_BTD
 
-    def teach(self, calls: list[_Call], hidden: list[Tensor]) -> tuple[list[Tensor], list[dict[SublayerName, Tensor]]]:
-        """What the full layer hands on, and where the residual stream should be after each sublayer, by batch."""
+    def teach(
+        self, calls: list[_Call], hidden: list[Tensor], teacher: SubNetwork
+    ) -> tuple[list[Tensor], list[dict[SublayerName, Tensor]]]:
+        """What the teacher's layer hands on, and where the residual stream should be after each sublayer, by batch."""
         outputs, aims = [], []
         for call, hidden_BTD in zip(calls, hidden, strict=True):
-            reading = self._read(call, hidden_BTD, SUBLAYER_NAMES)
+            reading = self._read(call, hidden_BTD, self.kept(teacher))
             outputs.append(reading.output_BTD)
             aims.append({name: added_RD + self._before(reading, name) for name, added_RD in reading.added.items()})
         return outputs, aims
@@ -189,10 +202,7 @@ class _Layer:
         bias_D = projection._parameters.get("bias")
         cross_DS, num_tokens = torch.zeros_like(weight_DS), 0
         gram_SS = weight_DS.new_zeros(len(positions_S), len(positions_S))
-        for call, hidden_BTD, aim in zip(calls, hidden, aims, strict=True):
-            reading = self._read(call, hidden_BTD, self.kept(sub_network))
-            features_RS = reading.features[name][:, positions_S].float()
-            target_RD = aim[name] - self._before(reading, name)
+        for features_RS, target_RD in _gathered(self._pairs(name, calls, hidden, aims, sub_network, positions_S)):
             if bias_D is not None:
                 target_RD = target_RD - bias_D.float()
             gram_SS += features_RS.T @ features_RS
@@ -205,6 +215,20 @@ class _Layer:
             unit_width=sub_network.shape.head_dim if name == "attention" else 1,
             num_tokens=num_tokens,
         )
+
+    def _pairs(
+        self,
+        name: SublayerName,
+        calls: list[_Call],
+        hidden: list[Tensor],
+        aims: list[dict[SublayerName, Tensor]],
+        sub_network: SubNetwork,
+        positions_S: Tensor,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch the features of kept units and what they should add, bias included: ``(R, S), (R, D)``."""
+        for call, hidden_BTD, aim in zip(calls, hidden, aims, strict=True):
+            reading = self._read(call, hidden_BTD, self.kept(sub_network))
+            yield reading.features[name][:, positions_S].float(), aim[name] - self._before(reading, name)
 
     def _before(self, reading: _Reading, name: SublayerName) -> Tensor | float:
         """The part of the target that the stream before the sublayer makes up for; 0 where that is left out."""
@@ -242,6 +266,23 @@ class _Layer:
         return _Reading(output_BTD=output_BTD, features=features, added=added, stream=stream)
 
 
+def _gathered(pairs: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Short batches put together: adding up a product costs as much as hundreds of rows of it."""
+    waiting: list[tuple[Tensor, Tensor]] = []
+    for pair in pairs:
+        waiting.append(pair)
+        if sum(len(features_RS) for features_RS, _ in waiting) >= ROWS_AT_ONCE:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    features, targets = zip(*pairs, strict=True)
+    return torch.cat(features), torch.cat(targets)
+
+
 def _layers(supernet: Supernet, *, residual: bool) -> list[_Layer]:
     family = supernet.family
     # OPT has both kinds, and lists no norms for either.
@@ -270,6 +311,19 @@ def _first_call(supernet: Supernet, batch: Batch) -> _Call:
             stack.callback(layer.register_forward_pre_hook(hook, with_kwargs=True).remove)
         supernet.model.base_model(**batch.inputs, **without_cache)
     return _Call(hidden_BTD=hidden[0], arguments=arguments, tokens_BT=batch.tokens_BT)
+
+
+def _require_all_sublayers(teacher: SubNetwork, sub_network: SubNetwork) -> None:
+    for name, has_LU, needs_LU in (
+        ("attention", teacher.heads_LH, sub_network.heads_LH),
+        ("MLP", teacher.neurons_LN, sub_network.neurons_LN),
+    ):
+        lacking = np.flatnonzero(needs_LU.any(axis=1) & ~has_LU.any(axis=1))
+        if len(lacking):
+            raise RecoveryError(
+                f"A teacher must keep every sublayer that the sub-network keeps, got none for the {name} of layer "
+                f"{lacking[0]}; take a larger teacher."
+            )
 
 
 def _alone(sub_network: SubNetwork, index: int) -> SubNetwork:

@@ -97,7 +97,12 @@ def thinned(supernet: Supernet, seed: int = 0) -> SubNetwork:
 
 
 def correlations(
-    name: str, supernet: Supernet, sub_network: SubNetwork, weights: OutputWeights, batches: list[Batch]
+    name: str,
+    supernet: Supernet,
+    sub_network: SubNetwork,
+    weights: OutputWeights,
+    batches: list[Batch],
+    full: SubNetwork | None = None,
 ) -> dict[tuple[int, SublayerName], float]:
     """How much, sublayer by sublayer, the features could still explain of what the student's stream lacks.
 
@@ -108,8 +113,11 @@ def correlations(
     for index, layer in enumerate(supernet.layers):
         for sublayer, place in streams.items():
             entrance = f"in {sublayer_of(supernet.family, sublayer).output}"
-            with recording(layer, [place]) as teacher:
-                logits_of(supernet.model, ids)
+            with (
+                supernet.activate(full or SubNetwork.full(supernet.shape)) as model,
+                recording(layer, [place]) as teacher,
+            ):
+                logits_of(model, ids)
             with supernet.activate(sub_network, weights) as model, recording(layer, [entrance, place]) as student:
                 logits_of(model, ids)
             missing, features = teacher[place] - student[place], student[entrance]
@@ -126,6 +134,61 @@ def test_what_the_stream_lacks_after_a_refit_is_orthogonal_to_the_features(name:
     after = correlations(name, supernet, sub_network, weights, batches)
     assert min(before.values()) > 0.02
     assert max(after.values()) < 5e-5
+
+
+def three_quarters(supernet: Supernet, of: SubNetwork) -> SubNetwork:
+    """All heads, and half of the neurons that ``of`` removes beside its own."""
+    neurons_LN = of.neurons_LN.copy()
+    for kept_N in neurons_LN:
+        removed = np.flatnonzero(~kept_N)
+        kept_N[removed[::2]] = True
+    return SubNetwork(shape=supernet.shape, heads_LH=np.ones_like(of.heads_LH), neurons_LN=neurons_LN)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_a_smaller_teacher_is_what_the_stream_comes_near_to(name: str) -> None:
+    supernet, batches = Supernet(MODELS[name]()), batches_of()
+    sub_network = thinned(supernet)
+    teacher = three_quarters(supernet, sub_network)
+    solve = partial(refitted_weights, damping=1e-5)
+    weights = sweep(supernet, sub_network, batches, solve, teacher=teacher)
+    assert max(correlations(name, supernet, sub_network, weights, batches, teacher).values()) < 5e-5
+    assert max(correlations(name, supernet, sub_network, weights, batches).values()) > 1e-2
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_a_student_that_equals_its_teacher_keeps_its_weights(name: str) -> None:
+    supernet = Supernet(tiny_model(name))
+    sub_network = thinned(supernet)
+    weights = mask_tuning(supernet, sub_network, batches_of(), teacher=sub_network)
+    with supernet.activate(sub_network) as model:
+        expected = logits_of(model, token_ids())
+    with supernet.activate(sub_network, weights) as model:
+        torch.testing.assert_close(logits_of(model, token_ids()), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_without_a_sublayer_that_is_to_be_recovered_is_refused() -> None:
+    supernet = Supernet(tiny_model("llama"))
+    teacher = SubNetwork.full(supernet.shape)
+    neurons_LN = teacher.neurons_LN.copy()
+    neurons_LN[1] = False
+    lacking = SubNetwork(shape=supernet.shape, heads_LH=teacher.heads_LH, neurons_LN=neurons_LN)
+    with pytest.raises(RecoveryError, match="got none for the MLP of layer 1"):
+        mask_tuning(supernet, thinned(supernet), batches_of(), teacher=lacking)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_a_teacher_and_a_student_may_both_lack_a_layer(name: str) -> None:
+    supernet = Supernet(tiny_model(name))
+    sub_network = thinned(supernet)
+    heads_LH, neurons_LN = sub_network.heads_LH.copy(), sub_network.neurons_LN.copy()
+    heads_LH[1], neurons_LN[1] = False, False
+    shallow = SubNetwork(shape=supernet.shape, heads_LH=heads_LH, neurons_LN=neurons_LN)
+    weights = mask_tuning(supernet, shallow, batches_of(), teacher=shallow)
+    with supernet.activate(shallow) as model:
+        expected = logits_of(model, token_ids())
+    with supernet.activate(shallow, weights) as model:
+        torch.testing.assert_close(logits_of(model, token_ids()), expected, rtol=1e-4, atol=1e-5)
 
 
 def with_twins(supernet: Supernet) -> SubNetwork:
