@@ -65,6 +65,15 @@ class Evidence:
         """
         return self.once("gradients", lambda: mask_gradients(self.supernet, self.batches))
 
+    @property
+    def clipped_gradients(self) -> MaskGradients:
+        """No batch's longer than the median, as the Fisher information is estimated from them.
+
+        Raises:
+            ImportanceError: The model gives no loss.
+        """
+        return self.once("clipped gradients", lambda: self.gradients.clipped())
+
     def once(self, key: str, compute: Callable[[], T]) -> T:
         """What ``compute`` returns, computed the first time that ``key`` is asked for."""
         if key not in self._kept:
@@ -78,7 +87,7 @@ class Evidence:
 
     def _score(self, name: str) -> UnitScores:
         if name == "fisher":
-            return fisher_scores(self.gradients)
+            return fisher_scores(self.clipped_gradients)
         if name == "taylor":
             return taylor_scores(self.gradients)
         return importance_scores(name, self.supernet, self.batches)

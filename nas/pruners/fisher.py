@@ -26,7 +26,7 @@ def search_by_fisher(evidence: Evidence, costs: UnitCosts, budget: float) -> Sub
         BudgetTooSmallError: The groups that must be kept cost more than the budget.
         ImportanceError: The model gives no loss.
     """
-    shape, gradients = evidence.shape, evidence.gradients
+    shape, gradients = evidence.shape, evidence.clipped_gradients
     groups_LK = (gradients.groups_BLK(shape) ** 2).sum(axis=0)
     return select_units(groups_LK, (gradients.neurons_BLN**2).sum(axis=0), shape, costs, budget)
 
@@ -38,7 +38,7 @@ def prune_by_fisher(evidence: Evidence, costs: UnitCosts, budget: float) -> SubN
 
 def rearranged(evidence: Evidence, sub_network: SubNetwork) -> SubNetwork:
     """Any sub-network of whole KV groups, with units exchanged layer by layer for a smaller loss of second order."""
-    shape, gradients = sub_network.shape, evidence.gradients
+    shape, gradients = sub_network.shape, evidence.clipped_gradients
     return of_groups(
         _rearrange_layers(gradients.groups_BLK(shape), sub_network.kv_groups_LK),
         _rearrange_layers(gradients.neurons_BLN, sub_network.neurons_LN),

@@ -60,7 +60,7 @@ def predicted_s(table: LatencyTable, sub_network: SubNetwork) -> float:
 
 
 def _search_by_fisher(evidence: Evidence, table: LatencyTable, budget_s: float) -> SubNetwork:
-    gradients, shape = evidence.gradients, evidence.shape
+    gradients, shape = evidence.clipped_gradients, evidence.shape
     groups_LK, neurons_LN = search_latency(
         (gradients.groups_BLK(shape) ** 2).sum(axis=0),
         (gradients.neurons_BLN**2).sum(axis=0),

@@ -3,7 +3,7 @@
     I_i = Σ_b ( ∂ L_b / ∂ m_i )²   at m = 1,
 
 the diagonal of the empirical Fisher information per batch, as in arXiv:2204.09656 (Kwon et al.). Which loss that is,
-``gradients.py`` says.
+``gradients.py`` says. Where we differ: batches whose gradient is longer than the median are scaled down to it.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ def fisher_importance(supernet: Supernet, batches: Sequence[Batch]) -> UnitScore
     Raises:
         ImportanceError: As ``mask_gradients`` raises it.
     """
-    return fisher_scores(mask_gradients(supernet, batches))
+    return fisher_scores(mask_gradients(supernet, batches).clipped())
 
 
 def fisher_scores(gradients: MaskGradients) -> UnitScores:
-    """The same from gradients taken before."""
+    """The same from gradients taken before, as they are."""
     return UnitScores(
         heads_LH=(gradients.heads_BLH**2).sum(axis=0),
         neurons_LN=(gradients.neurons_BLN**2).sum(axis=0),

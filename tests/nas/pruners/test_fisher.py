@@ -59,9 +59,9 @@ def test_no_exchange_within_a_kind_raises_the_total_of_the_search(evidence: Evid
     """Any kept unit is worth at least as much as any removed one, but for the group that a layer must keep."""
     costs = flops_costs(evidence.supernet, context_tokens=16)
     found = search_by_fisher(evidence, costs, 0.7 * costs.total(evidence.shape))
-    neurons_LN = (evidence.gradients.neurons_BLN**2).sum(axis=0)
+    neurons_LN = (evidence.clipped_gradients.neurons_BLN**2).sum(axis=0)
     assert neurons_LN[found.neurons_LN].min() >= neurons_LN[~found.neurons_LN].max()
-    groups_LK = (evidence.gradients.groups_BLK(evidence.shape) ** 2).sum(axis=0)
+    groups_LK = (evidence.clipped_gradients.groups_BLK(evidence.shape) ** 2).sum(axis=0)
     free_LK = np.ones_like(found.kv_groups_LK)
     free_LK[0, groups_LK[0].argmax()] = False
     kept, removed = groups_LK[found.kv_groups_LK & free_LK], groups_LK[~found.kv_groups_LK]

@@ -44,25 +44,33 @@ def columns_and_gradients(layer: nn.Module, sublayer: Sublayer) -> tuple[Tensor,
 
 def by_weight_gradients(model: nn.Module, supernet: Supernet) -> UnitScores:
     shape, family = supernet.shape, supernet.family
-    heads_LH = np.zeros((shape.num_layers, shape.num_heads))
-    neurons_LN = np.zeros((shape.num_layers, shape.num_neurons))
-    sublayers_2L = np.zeros((2, shape.num_layers))
+    heads_BLH = np.zeros((len(BATCHES), shape.num_layers, shape.num_heads))
+    neurons_BLN = np.zeros((len(BATCHES), shape.num_layers, shape.num_neurons))
+    sublayers_B2L = np.zeros((len(BATCHES), 2, shape.num_layers))
     layers = Supernet(model).layers  # type: ignore[arg-type]
     model.requires_grad_(True)
-    for ids_BT in BATCHES:
+    for batch, ids_BT in enumerate(BATCHES):
         model.zero_grad()
         loss_of(model, ids_BT, is_decoder=family.is_decoder).backward()
         for number, layer in enumerate(layers):
             heads_F, attention = columns_and_gradients(layer, family.attention)
             neurons_N, mlp = columns_and_gradients(layer, family.mlp)
-            heads_LH[number] += heads_F.reshape(shape.num_heads, -1).sum(dim=1).double().numpy() ** 2
-            neurons_LN[number] += neurons_N.double().numpy() ** 2
-            sublayers_2L[:, number] += np.square([attention, mlp])
-    return UnitScores(heads_LH=heads_LH, neurons_LN=neurons_LN, attention_L=sublayers_2L[0], mlp_L=sublayers_2L[1])
+            heads_BLH[batch, number] = heads_F.reshape(shape.num_heads, -1).sum(dim=1).double().numpy()
+            neurons_BLN[batch, number] = neurons_N.double().numpy()
+            sublayers_B2L[batch, :, number] = attention, mlp
+    lengths = [np.sqrt(np.square(h).sum() + np.square(n).sum()) for h, n in zip(heads_BLH, neurons_BLN, strict=True)]
+    weights_B = np.array([min(1.0, np.median(lengths) / length) ** 2 for length in lengths])
+    attention_L, mlp_L = np.einsum("b,bsl->sl", weights_B, sublayers_B2L**2)
+    return UnitScores(
+        heads_LH=np.einsum("b,blh->lh", weights_B, heads_BLH**2),
+        neurons_LN=np.einsum("b,bln->ln", weights_B, neurons_BLN**2),
+        attention_L=attention_L,
+        mlp_L=mlp_L,
+    )
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)
-def test_squared_gradients_of_the_masks(name: str) -> None:
+def test_squared_gradients_of_the_masks_with_long_ones_cut_to_the_median(name: str) -> None:
     model = tiny_model(name)
     supernet = Supernet(copy.deepcopy(model))
     found = importance_scores("fisher", supernet, batches_of(*BATCHES))

@@ -81,3 +81,35 @@ def test_gradients_that_are_no_numbers() -> None:
     zeros = np.zeros((1, 1, 1))
     with pytest.raises(ImportanceError, match="must be finite, got NaN or infinity in neurons_BLN; load the model"):
         MaskGradients(heads_BLH=zeros, neurons_BLN=zeros * np.nan, attention_BL=zeros[0], mlp_BL=zeros[0])
+
+
+def test_one_batch_alone_cannot_outweigh_the_others() -> None:
+    rng = np.random.default_rng(0)
+    heads_BLH, neurons_BLN = rng.normal(size=(7, 2, 4)), rng.normal(size=(7, 2, 9))
+    sublayers_BL = rng.normal(size=(7, 2))
+    sizes_B = np.array([0.0, 0.5, 1, 1, 1, 2, 1000])[:, None]
+
+    def gradients(factors_B: np.ndarray) -> MaskGradients:
+        return MaskGradients(
+            heads_BLH=heads_BLH * factors_B[..., None],
+            neurons_BLN=neurons_BLN * factors_B[..., None],
+            attention_BL=sublayers_BL * factors_B,
+            mlp_BL=-sublayers_BL * factors_B,
+        )
+
+    plain, clipped = gradients(sizes_B), gradients(sizes_B).clipped()
+    lengths_B = np.sqrt((clipped.heads_BLH**2).sum(axis=(1, 2)) + (clipped.neurons_BLN**2).sum(axis=(1, 2)))
+    longest = np.median(np.sqrt((plain.heads_BLH**2).sum(axis=(1, 2)) + (plain.neurons_BLN**2).sum(axis=(1, 2))))
+    assert lengths_B.max() == pytest.approx(longest)
+    assert lengths_B[0] == 0
+    for name in ("heads_BLH", "neurons_BLN", "attention_BL", "mlp_BL"):
+        before, after = getattr(plain, name), getattr(clipped, name)
+        assert np.isfinite(after).all()
+        np.testing.assert_array_equal(after[1], before[1])  # shorter than the median: as it was
+        np.testing.assert_allclose(after[6] * (before[6] / after[6]).mean(), before[6])  # the direction stays
+
+
+def test_all_gradients_zero_stay_so() -> None:
+    zeros = np.zeros((3, 2, 4))
+    gradients = MaskGradients(heads_BLH=zeros, neurons_BLN=zeros, attention_BL=zeros[..., 0], mlp_BL=zeros[..., 0])
+    assert not gradients.clipped().neurons_BLN.any()
