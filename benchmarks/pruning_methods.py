@@ -9,7 +9,11 @@ then timed as a whole; what was measured is in the record beside the share asked
         --evaluate '{"accuracy": {"data": "test.tsv"}}'
     python benchmarks/pruning_methods.py --text valid.txt --evaluate '{"perplexity": {"text": "test.txt"}}'
 
-Each row is printed as it comes, so that a run cut short leaves what it has. A rung that a pruner cannot reach (KCM
+Beside the pruners there are ablations, which are no part of the product (``--pruners kcm neurons_magnitude ...``): all
+heads kept, as KCM does, and neurons chosen by magnitude, by either half of KCM's score, or at random.
+
+Each row is printed as it comes; with ``--rows FILE`` it is added to a file, and what that file holds is not measured
+again, so that a run cut short can be taken up. A rung that a pruner cannot reach (KCM
 keeps all heads) is left out. The table shows the mean over seeds ± its standard error; for one seed the standard
 error is that of the examples.
 """
@@ -20,11 +24,13 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from record import argument_parser, contention, publish
 
 from evaluators import make_evaluator
@@ -36,6 +42,8 @@ from evaluators.latency.contention import CpuLoad
 from nas.judge import Judge
 from nas.latency_tables import measure_latency_table
 from nas.pruners import PRUNERS, BudgetTooSmallError, Evidence, UnitCosts, flops_costs
+from nas.pruners.base import Pruner
+from nas.pruners.kcm import data_scores, keep_neurons, weight_scores
 from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import prune_within_latency
 from nas.recovery import RECOVERIES
@@ -45,6 +53,26 @@ from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
+
+
+def neurons_by(scores: Callable[[Evidence], NDArray[np.float64]]) -> Pruner:
+    """All heads and the neurons of largest score."""
+
+    def prune(evidence: Evidence, costs: UnitCosts, budget: float) -> SubNetwork:
+        return keep_neurons(scores(evidence), evidence.shape, costs, budget)
+
+    return prune
+
+
+ABLATIONS: dict[str, Pruner] = {
+    "neurons_magnitude": neurons_by(lambda evidence: evidence.scores("magnitude").neurons_LN),
+    "neurons_r2": neurons_by(lambda evidence: evidence.once("r2", lambda: weight_scores(evidence))),
+    "neurons_d2": neurons_by(lambda evidence: evidence.once("d2", lambda: data_scores(evidence))),
+    "neurons_random": neurons_by(
+        lambda evidence: evidence.generator().random((evidence.shape.num_layers, evidence.shape.num_neurons))
+    ),
+}
+PRUNING = {**PRUNERS, **ABLATIONS}
 Row = dict[str, Any]
 
 
@@ -64,9 +92,10 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
     parser.add_argument("--seeds", type=int, default=3, help="how many, from --seed on")
     parser.add_argument("--cost", choices=["flops", "latency"], default="flops")
+    parser.add_argument("--rows", type=Path, help="rows measured so far, one JSON object a line; more are added")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows: list[Row] = []
+    rows = read_rows(options.rows)
     supernet = Supernet.load(options.model, dtype=options.dtype)
     [(name, evaluator_options)] = options.evaluate.items()
     evaluator = make_evaluator(name, **evaluator_options)
@@ -74,16 +103,38 @@ def main() -> None:
         full = Judge(supernet, [evaluator]).measure(SubNetwork.full(supernet.shape), [evaluator], {})[evaluator.name]
         print(f"supernet: {evaluator.name} {full.value:.4f}", flush=True)
         for seed in range(options.seed, options.seed + options.seeds):
-            for row in compare(supernet, evaluator, seed, options):
+            for row in compare(supernet, evaluator, seed, options, done={identity(row) for row in rows}):
                 rows.append(row)
                 print(json.dumps(row), flush=True)
+                if options.rows:
+                    with options.rows.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
     print(table(rows, evaluator, full))
     result = {"benchmark": "pruning_methods", "supernet": full.to_json(), "rows": rows, **contention(load)}
     publish(result, options, device=supernet.device)
 
 
-def compare(supernet: Supernet, evaluator: Evaluator, seed: int, options: argparse.Namespace) -> Any:
-    """Rows of one seed, as they come."""
+def read_rows(path: Path | None) -> list[Row]:
+    """Rows measured before; none where there is no file."""
+    if path is None or not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def identity(row: Mapping[str, Any]) -> tuple[int, str, float, str]:
+    """What no two rows have in common."""
+    return row["seed"], row["pruner"], row["share"], row["recovery"]
+
+
+def compare(
+    supernet: Supernet,
+    evaluator: Evaluator,
+    seed: int,
+    options: argparse.Namespace,
+    *,
+    done: set[tuple[int, str, float, str]],
+) -> Iterator[Row]:
+    """Rows of one seed that are not done, as they come."""
     batches = examples(supernet, seed, options)
     evidence = Evidence(supernet, batches, seed=seed)
     few = batches[: max(1, options.recover_examples // options.batch_size)]
@@ -94,15 +145,18 @@ def compare(supernet: Supernet, evaluator: Evaluator, seed: int, options: argpar
     budgets = Budgets(evidence, options)
     for pruner in options.pruners:
         for share in options.shares:
+            missing = [name for name in judges if (seed, pruner, share, name) not in done]
+            if not missing:
+                continue
             start_s = time.perf_counter()
             try:
                 sub_network = budgets.prune(pruner, share)
             except BudgetTooSmallError:
                 continue
             pruning_s = time.perf_counter() - start_s
-            for recovery, judge in judges.items():
+            for recovery in missing:
                 start_s = time.perf_counter()
-                score = judge.measure(sub_network, [evaluator], {})[evaluator.name]
+                score = judges[recovery].measure(sub_network, [evaluator], {})[evaluator.name]
                 yield {
                     "seed": seed,
                     "pruner": pruner,
@@ -141,7 +195,7 @@ class Budgets:
         Raises:
             BudgetTooSmallError: It cannot keep so little.
         """
-        method = PRUNERS[pruner]
+        method = PRUNING[pruner]
         if self._timer is None:
             return method(self._evidence, self._flops, share * self._flops.total(self._evidence.shape))
         budget_s = share * self._full[self._timer.name].value

@@ -8,8 +8,11 @@ that are no padding. Neurons of all layers compete; heads all stay. The paper's 
 recovery ``rescale``, which needs no labels either.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from nas.pruners.costs import UnitCosts
 from nas.pruners.errors import BudgetTooSmallError
@@ -17,6 +20,7 @@ from nas.pruners.evidence import Evidence
 from nas.pruners.representatives import min_max, representative_scores
 from nas.supernet.importance.base import Scores
 from nas.supernet.importance.recording import feature_statistics, output_weight
+from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 
 
@@ -26,8 +30,15 @@ def prune_by_kcm(evidence: Evidence, costs: UnitCosts, budget: float) -> SubNetw
     Raises:
         BudgetTooSmallError: The heads alone cost more than the budget.
     """
-    shape = evidence.shape
-    scores_LN = evidence.once("kcm", lambda: kcm_scores(evidence))
+    return keep_neurons(evidence.once("kcm", lambda: kcm_scores(evidence)), evidence.shape, costs, budget)
+
+
+def keep_neurons(scores_LN: Scores, shape: SupernetShape, costs: UnitCosts, budget: float) -> SubNetwork:
+    """All heads, and as many of the neurons of largest score as the rest of the budget pays for.
+
+    Raises:
+        BudgetTooSmallError: The heads alone cost more than the budget.
+    """
     heads = costs.outside_units(shape) + shape.num_layers * shape.num_kv_groups * costs.whole_group(shape)
     if not budget >= heads:  # NaN too
         raise BudgetTooSmallError.of(costs.name, "KCM keeps all heads, which", least=heads, received=budget)
@@ -41,17 +52,25 @@ def prune_by_kcm(evidence: Evidence, costs: UnitCosts, budget: float) -> SubNetw
     )
 
 
-@torch.no_grad()
 def kcm_scores(evidence: Evidence) -> Scores:
     """``(num_layers, num_neurons)`` in [0, 1]. Labels are not looked at."""
-    supernet, mlp = evidence.supernet, evidence.supernet.family.mlp
+    return weight_scores(evidence) * data_scores(evidence)
+
+
+@torch.no_grad()
+def weight_scores(evidence: Evidence) -> Scores:
+    """R2: ``(num_layers, num_neurons)`` in [0, 1], from the weights alone."""
+    mlp = evidence.supernet.family.mlp
+    return _stacked(representative_scores(output_weight(layer, mlp).T.float()) for layer in evidence.supernet.layers)
+
+
+def data_scores(evidence: Evidence) -> Scores:
+    """D2: ``(num_layers, num_neurons)`` in [0, 1], from unlabelled examples."""
+    supernet = evidence.supernet
     unlabelled = [batch.unlabelled for batch in evidence.batches]
-    driven_LN = feature_statistics(supernet, mlp, unlabelled).mean_absolute_LF
-    return np.stack(
-        [
-            (representative_scores(output_weight(layer, mlp).T.float()).cpu() * min_max(torch.from_numpy(driven_N)))
-            .double()
-            .numpy()
-            for layer, driven_N in zip(supernet.layers, driven_LN, strict=True)
-        ]
-    )
+    driven_LN = feature_statistics(supernet, supernet.family.mlp, unlabelled).mean_absolute_LF
+    return _stacked(min_max(torch.from_numpy(driven_N)) for driven_N in driven_LN)
+
+
+def _stacked(scores: Iterable[Tensor]) -> Scores:
+    return np.stack([scores_N.cpu().double().numpy() for scores_N in scores])
