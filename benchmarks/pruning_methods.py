@@ -13,9 +13,8 @@ Beside the pruners there are ablations, which are no part of the product (``--pr
 heads kept, as KCM does, and neurons chosen by magnitude, by either half of KCM's score, or at random.
 
 Each row is printed as it comes; with ``--rows FILE`` it is added to a file, and what that file holds is not measured
-again, so that a run cut short can be taken up. A rung that a pruner cannot reach (KCM
-keeps all heads) is left out. The table shows the mean over seeds ± its standard error; for one seed the standard
-error is that of the examples.
+again, so that a run cut short can be taken up. A rung that a pruner cannot reach (KCM keeps all heads) is left out. The
+table shows the first evaluator's mean over seeds ± its standard error; for one seed it is that of the examples.
 """
 
 import argparse
@@ -82,7 +81,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", help="the supernet's")
     parser.add_argument("--calibrate", type=json.loads, help="an encoder's task with options, as JSON")
     parser.add_argument("--text", type=Path, help="calibration text, for a decoder")
-    parser.add_argument("--evaluate", type=json.loads, required=True, help="an evaluator with options, as JSON")
+    parser.add_argument("--evaluate", type=json.loads, required=True, help="evaluators with options, as JSON")
     parser.add_argument("--examples", type=int, default=2048, help="calibration examples")
     parser.add_argument("--recover-examples", type=int, default=512, help="of these, how many recoveries see")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -97,20 +96,25 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = read_rows(options.rows)
     supernet = Supernet.load(options.model, dtype=options.dtype)
-    [(name, evaluator_options)] = options.evaluate.items()
-    evaluator = make_evaluator(name, **evaluator_options)
+    evaluator, *others = [make_evaluator(name, **arguments) for name, arguments in options.evaluate.items()]
     with CpuLoad(options.threads) as load:
-        full = Judge(supernet, [evaluator]).measure(SubNetwork.full(supernet.shape), [evaluator], {})[evaluator.name]
-        print(f"supernet: {evaluator.name} {full.value:.4f}", flush=True)
+        judge = Judge(supernet, [evaluator, *others])
+        full = judge.measure(SubNetwork.full(supernet.shape), [evaluator, *others], {})
+        print("supernet: " + ", ".join(f"{name} {full[name].value:.4f}" for name in names([evaluator, *others])))
         for seed in range(options.seed, options.seed + options.seeds):
-            for row in compare(supernet, evaluator, seed, options, done={identity(row) for row in rows}):
+            for row in compare(supernet, [evaluator, *others], seed, options, {identity(row) for row in rows}):
                 rows.append(row)
                 print(json.dumps(row), flush=True)
                 if options.rows:
                     with options.rows.open("a") as file:
                         file.write(json.dumps(row) + "\n")
-    print(table(rows, evaluator, full))
-    result = {"benchmark": "pruning_methods", "supernet": full.to_json(), "rows": rows, **contention(load)}
+    print(table(rows, evaluator, full[evaluator.name]))
+    result = {
+        "benchmark": "pruning_methods",
+        "supernet": {name: full[name].to_json() for name in names([evaluator, *others])},
+        "rows": rows,
+        **contention(load),
+    }
     publish(result, options, device=supernet.device)
 
 
@@ -126,12 +130,15 @@ def identity(row: Mapping[str, Any]) -> tuple[int, str, float, str]:
     return row["seed"], row["pruner"], row["share"], row["recovery"]
 
 
+def names(evaluators: Sequence[Evaluator]) -> list[str]:
+    return [evaluator.name for evaluator in evaluators]
+
+
 def compare(
     supernet: Supernet,
-    evaluator: Evaluator,
+    evaluators: Sequence[Evaluator],
     seed: int,
     options: argparse.Namespace,
-    *,
     done: set[tuple[int, str, float, str]],
 ) -> Iterator[Row]:
     """Rows of one seed that are not done, as they come."""
@@ -139,7 +146,7 @@ def compare(
     evidence = Evidence(supernet, batches, seed=seed)
     few = batches[: max(1, options.recover_examples // options.batch_size)]
     judges = {
-        name: Judge(supernet, [evaluator], None if name == "none" else Recoverer(RECOVERIES[name], supernet, few))
+        name: Judge(supernet, evaluators, None if name == "none" else Recoverer(RECOVERIES[name], supernet, few))
         for name in options.recoveries
     }
     budgets = Budgets(evidence, options)
@@ -156,7 +163,8 @@ def compare(
             pruning_s = time.perf_counter() - start_s
             for recovery in missing:
                 start_s = time.perf_counter()
-                score = judges[recovery].measure(sub_network, [evaluator], {})[evaluator.name]
+                scores = judges[recovery].measure(sub_network, evaluators, {})
+                score = scores[evaluators[0].name]
                 yield {
                     "seed": seed,
                     "pruner": pruner,
@@ -164,6 +172,7 @@ def compare(
                     "recovery": recovery,
                     "score": score.value,
                     "ci95": score.ci95,
+                    "also": {other.name: scores[other.name].to_json() for other in evaluators[1:]},
                     "reached": budgets.reached(sub_network),
                     "pruning_s": pruning_s,
                     "recovery_and_scoring_s": time.perf_counter() - start_s,
