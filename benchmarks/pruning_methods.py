@@ -10,7 +10,8 @@ then timed as a whole; what was measured is in the record beside the share asked
     python benchmarks/pruning_methods.py --text valid.txt --evaluate '{"perplexity": {"text": "test.txt"}}'
 
 Beside the pruners there are ablations, which are no part of the product (``--pruners kcm neurons_magnitude ...``): all
-heads kept, as KCM does, and neurons chosen by magnitude, by either half of KCM's score, or at random.
+heads kept, as KCM does, and neurons chosen by magnitude, by either half of KCM's score, or at random. The recovery
+``mask_tuning_smaller_teacher`` follows the same pruner's model at the square root of the share, as Kwon et al. do.
 
 Each row is printed as it comes; with ``--rows FILE`` it is added to a file, and what that file holds is not measured
 again, so that a run cut short can be taken up. A rung that a pruner cannot reach (KCM keeps all heads) is left out. The
@@ -45,13 +46,23 @@ from nas.pruners.base import Pruner
 from nas.pruners.kcm import data_scores, keep_neurons, weight_scores
 from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import prune_within_latency
-from nas.recovery import RECOVERIES
+from nas.recovery import RECOVERIES, Recover, Recovery
+from nas.recovery.mask_tuning import mask_tuning
 from nas.recovery.recoverer import Recoverer
 from nas.supernet.calibration import calibration_batches
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
+
+
+def taught_by(teacher: SubNetwork) -> Recovery:
+    """Mask tuning that follows a smaller model than the full one."""
+
+    def bind(supernet: Supernet, batches: Sequence[Batch]) -> Recover:
+        return lambda sub_network: mask_tuning(supernet, sub_network, batches, teacher=teacher)
+
+    return bind
 
 
 def neurons_by(scores: Callable[[Evidence], NDArray[np.float64]]) -> Pruner:
@@ -71,6 +82,7 @@ ABLATIONS: dict[str, Pruner] = {
         lambda evidence: evidence.generator().random((evidence.shape.num_layers, evidence.shape.num_neurons))
     ),
 }
+SMALLER_TEACHER = "mask_tuning_smaller_teacher"
 PRUNING = {**PRUNERS, **ABLATIONS}
 Row = dict[str, Any]
 
@@ -148,11 +160,12 @@ def compare(
     judges = {
         name: Judge(supernet, evaluators, None if name == "none" else Recoverer(RECOVERIES[name], supernet, few))
         for name in options.recoveries
+        if name != SMALLER_TEACHER
     }
     budgets = Budgets(evidence, options)
     for pruner in options.pruners:
         for share in options.shares:
-            missing = [name for name in judges if (seed, pruner, share, name) not in done]
+            missing = [name for name in options.recoveries if (seed, pruner, share, name) not in done]
             if not missing:
                 continue
             start_s = time.perf_counter()
@@ -161,6 +174,9 @@ def compare(
             except BudgetTooSmallError:
                 continue
             pruning_s = time.perf_counter() - start_s
+            if SMALLER_TEACHER in missing:
+                teacher = budgets.prune(pruner, math.sqrt(share))
+                judges[SMALLER_TEACHER] = Judge(supernet, evaluators, Recoverer(taught_by(teacher), supernet, few))
             for recovery in missing:
                 start_s = time.perf_counter()
                 scores = judges[recovery].measure(sub_network, evaluators, {})
