@@ -18,12 +18,14 @@ from nas.judge import Judge
 from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, measurement_of_evaluator, objectives_of
 from nas.preparation import Prepared
-from nas.run_directory import RunDirectory
 from nas.seeds import Seed
-from nas.store.trial_store import TrialStore
+from nas.store.base import SearchStore
 from nas.strategies import make_strategy
 from nas.strategies.base import Outcome, Strategy
 from nas.trial import Trial, TrialState
+
+MAX_ATTEMPTS = 3
+"""How often a trial may end its process (out of memory, a crash in a kernel) before the search goes on without it."""
 
 
 class SearchError(ValueError):
@@ -59,14 +61,12 @@ Listener = Callable[[Status], None]
 class Search:
     """One search in this process, on one device (or one model spread over several)."""
 
-    def __init__(self, config: SearchConfig, prepared: Prepared, run: RunDirectory, store: TrialStore) -> None:
+    def __init__(self, config: SearchConfig, prepared: Prepared, store: SearchStore) -> None:
         self._config = config
         self._prepared = prepared
-        self._run = run
         self._store = store
         self._judge = Judge(prepared.supernet, prepared.evaluators, prepared.recover)
         self._trials = store.trials(prepared.supernet.shape)
-        self._search_id = str(run.read_environment()["search_id"])
 
     def run(self, listener: Listener) -> None:
         """Runs trials until the config's end, then confirms the front. Stored trials count.
@@ -145,6 +145,9 @@ class Search:
         return enough or late
 
     def _evaluate(self, seed: Seed) -> Trial:
+        num_begun = self._store.begin(seed.sub_network)
+        if num_begun > MAX_ATTEMPTS:
+            return _crashed(seed, number=len(self._trials))
         return self._judge.trial(
             seed.sub_network,
             number=len(self._trials),
@@ -203,12 +206,23 @@ class Search:
 
     def _write_front(self, goal: Goal) -> None:
         search = describe_search(
-            self._search_id,
+            self._store.search_id,
             self._config,
             num_trials=len(self._trials),
             measurement_of_evaluator=self._measurement_of_evaluator(),
         )
-        self._run.write_front(front_record(self._trials, goal, search=search))
+        self._store.write_front(front_record(self._trials, goal, search=search))
+
+
+def _crashed(seed: Seed, *, number: int) -> Trial:
+    return Trial(
+        number=number,
+        candidate=seed.candidate,
+        sub_network=seed.sub_network,
+        source=seed.source,
+        state=TrialState.FAILED,
+        reason=f"A trial must not end its process, but this one did {MAX_ATTEMPTS} times; it was not tried again.",
+    )
 
 
 def _tell(strategy: Strategy, trial: Trial, goal: Goal) -> None:

@@ -17,7 +17,7 @@ from nas.progress import SearchProgress
 from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.search import Search, SearchError
-from nas.store.trial_store import TrialStore
+from nas.store.folder import FolderStore
 from nas.tables import trials_table
 
 
@@ -50,8 +50,8 @@ def run_search(
     directory = RunDirectory.open(folder) if resume else create_run_directory(folder, config, prepared.supernet)
     progress = SearchProgress(console, max_trials=config.trials)
     try:
-        with directory.lock(), TrialStore(directory.trials_path) as store, progress:
-            Search(config, prepared, directory, store).run(progress)
+        with directory.lock(), FolderStore.open(directory) as store, progress:
+            Search(config, prepared, store).run(progress)
     except (SearchError, BudgetError, AmountError):
         if not resume:
             shutil.rmtree(folder)  # nothing was measured, so that nothing stands in the way of a mended config

@@ -15,16 +15,9 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from nas.store import tables
+from nas.store.base import DuplicateTrialError, StoreError
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
-
-
-class StoreError(ValueError):
-    """The trials cannot be read or written; the message says why and how to go on."""
-
-
-class DuplicateTrialError(StoreError):
-    """The trial's number or its sub-network is in the store already."""
 
 
 class TrialStore:

@@ -17,11 +17,13 @@ from nas.run import Run, shape_to_json
 from nas.run_directory import RunDirectory
 from nas.search import Search, SearchError, Status
 from nas.seeds import Seed
+from nas.store.folder import FolderStore
 from nas.store.trial_store import TrialStore
 from nas.supernet.supernet import Supernet
 from nas.trial import TrialState
 from search_spaces import make_space
 from search_spaces.base import SearchSpace, largest, smallest
+from search_spaces.sub_network import SubNetwork
 from tests.nas.supernet.tiny_models import tiny_model
 
 CONFIG = """\
@@ -90,8 +92,8 @@ class Bench:
         if not self.directory.config_path.exists():
             environment = {"search_id": "x", "device": {}, "supernet": shape_to_json(self.prepared.supernet.shape)}
             RunDirectory.create(self.directory.path, config_yaml=self.config.to_yaml(), environment=environment)
-        with TrialStore(self.directory.trials_path) as store:
-            Search(self.config, self.prepared, self.directory, store).run(self.statuses.append)
+        with FolderStore.open(self.directory) as store:
+            Search(self.config, self.prepared, store).run(self.statuses.append)
         return Run.open(self.directory.path)
 
 
@@ -258,3 +260,22 @@ def test_two_evaluators_of_one_measurement_are_refused() -> None:
     )
     with pytest.raises(PreparationError, match="must measure something else, but two measure flops"):
         prepare(config)
+
+
+def test_a_trial_that_ended_its_process_three_times_is_given_up(tmp_path: Path) -> None:
+    class Crashed(FolderStore):
+        def begin(self, sub_network: SubNetwork) -> int:
+            return 4 if sub_network == doomed else 1
+
+    bench = Bench(tmp_path)
+    undisturbed = bench.run()
+    doomed = undisturbed.trials[4].sub_network
+    again = Bench(tmp_path / "again")
+    environment = {"search_id": "x", "device": {}, "supernet": shape_to_json(again.prepared.supernet.shape)}
+    RunDirectory.create(again.directory.path, config_yaml=again.config.to_yaml(), environment=environment)
+    with TrialStore(again.directory.trials_path) as trials:
+        Search(again.config, again.prepared, Crashed(again.directory, trials)).run(again.statuses.append)
+    given_up = Run.open(again.directory.path).trials[4]
+    assert (given_up.sub_network, given_up.state) == (doomed, TrialState.FAILED)
+    assert given_up.reason == "A trial must not end its process, but this one did 3 times; it was not tried again."
+    assert len(again.statuses) == 12

@@ -14,7 +14,8 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from evaluators.base import Measurement
-from nas.store.trial_store import DuplicateTrialError, StoreError, TrialStore
+from nas.store.base import DuplicateTrialError, StoreError
+from nas.store.trial_store import TrialStore
 from nas.trial import Trial, TrialState
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork

@@ -1,0 +1,61 @@
+"""A search's state in the folder of its run."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from nas.run_directory import RunDirectory
+from nas.store.trial_store import TrialStore
+from nas.trial import Trial
+from search_spaces.shape import SupernetShape
+from search_spaces.sub_network import SubNetwork
+
+
+class FolderStore:
+    """Trials in ``trials.db``, the front in ``front.json``.
+
+    Args:
+        directory: The run's.
+        trials: Its database, open.
+    """
+
+    def __init__(self, directory: RunDirectory, trials: TrialStore) -> None:
+        self._directory = directory
+        self._trials = trials
+
+    @classmethod
+    @contextmanager
+    def open(cls, directory: RunDirectory) -> Iterator["FolderStore"]:
+        """The store of a run, closed at the end of the block.
+
+        Raises:
+            StoreError: The database cannot be read or written.
+        """
+        with TrialStore(directory.trials_path) as trials:
+            yield cls(directory, trials)
+
+    @property
+    def search_id(self) -> str:
+        """As the run's environment tells it."""
+        return str(self._directory.read_environment()["search_id"])
+
+    def trials(self, shape: SupernetShape) -> list[Trial]:
+        """All trials by number."""
+        return self._trials.trials(shape)
+
+    def begin(self, sub_network: SubNetwork) -> int:
+        """Always 1: whoever takes up a search in a folder has seen it end, and decides for themselves."""
+        del sub_network
+        return 1
+
+    def add(self, trial: Trial) -> None:
+        """Stores a trial."""
+        self._trials.add(trial)
+
+    def replace_measurements(self, trial: Trial) -> None:
+        """Puts the trial's measurements in the place of those stored under its number."""
+        self._trials.replace_measurements(trial)
+
+    def write_front(self, record: Mapping[str, Any]) -> None:
+        """Replaces the front."""
+        self._directory.write_front(record)
