@@ -1,0 +1,117 @@
+"""A database of the service: SQLite in a file by default, PostgreSQL by its URL, the same statements on both."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Double, Engine, create_engine, event, func, literal_column, make_url
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.sql import ColumnElement
+
+BUSY_S = 30.0
+"""How long a writer of SQLite waits for another one; transactions here take milliseconds."""
+
+READS = "nas_reads"
+"""Execution option of connections that do not write."""
+
+
+class DatabaseError(ValueError):
+    """The database cannot be had or used; the message says why and what to do."""
+
+
+class Database:
+    """Connections to one database, for any number of threads.
+
+    Args:
+        url: As SQLAlchemy reads it: ``sqlite:////path/nas.db`` or ``postgresql://user@host/name``.
+
+    Raises:
+        DatabaseError: Another kind of database, or no URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+                raise ArgumentError(f"it is one of {parsed.get_backend_name()}")
+            if parsed.drivername == "postgresql":
+                parsed = parsed.set(drivername="postgresql+psycopg")
+            self._engine: Engine = create_engine(parsed, pool_pre_ping=True, **_options(parsed.get_backend_name()))
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise DatabaseError(
+                f"A database URL must begin with sqlite:/// or postgresql://, got {url!r} ({error}); "
+                "mend it, or install the extra that holds PostgreSQL's driver: pip install 'nas-llm[service]'."
+            ) from error
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        if self.is_sqlite:
+            self._readers = self._engine.execution_options(**{READS: True})
+            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "begin", _begin)
+
+    @property
+    def engine(self) -> Engine:
+        """For migrations."""
+        return self._engine
+
+    @property
+    def now(self) -> ColumnElement[float]:
+        """Seconds since 1970 by the database's clock, at the moment of the statement."""
+        if self.is_sqlite:
+            return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Double())
+        return func.extract("epoch", func.clock_timestamp()).cast(Double())
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Commits at the end of the block. One writer at a time on SQLite, row locks on PostgreSQL.
+
+        Raises:
+            DatabaseError: The database is not there, or has no room.
+        """
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database and keeps no writer waiting.
+
+        Raises:
+            DatabaseError: The database is not there.
+        """
+        with self._explained(), self._readers.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise DatabaseError(
+                f"The service's database must be there and have room, but it says: {error.orig}; mend that: what was "
+                "stored before is kept, and workers go on by themselves."
+            ) from error
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._engine.dispose()
+
+
+def _options(backend: str) -> dict[str, Any]:
+    if backend == "sqlite":
+        return {"connect_args": {"timeout": BUSY_S}}
+    return {"pool_size": 10, "max_overflow": 20}
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Readers do not block the writer, a commit waits for the disk, and references hold."""
+    connection.isolation_level = None  # transactions are begun below, at once as a writer's
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin(connection: Connection) -> None:
+    """A writer begins as one: having read first, it could otherwise find that another has written in between."""
+    reads = connection.get_execution_options().get(READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
