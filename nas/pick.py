@@ -8,7 +8,7 @@ from typing import Literal
 from nas.amount import parse_amount
 from nas.front import Goal, front_of
 from nas.objectives import BudgetError, Constraint, Objective, constraint_for, measured_name
-from nas.run import Run
+from nas.results import Results
 from nas.trial import Trial
 
 
@@ -16,13 +16,13 @@ class NothingFitsError(ValueError):
     """No trial meets the budgets asked for."""
 
 
-def pick(run: Run, *, budgets: Sequence[tuple[Literal["max", "min"], str]], best: str | None = None) -> Trial:
+def pick(run: Results, *, budgets: Sequence[tuple[Literal["max", "min"], str]], best: str | None = None) -> Trial:
     """The best trial of a run within budgets.
 
     The run's own budget does not count: the same trials are asked again under another one.
 
     Args:
-        run: Any run.
+        run: Of any search.
         budgets: ``("max", "latency=0.6x")`` each.
         best: The objective to be best in; None means the first.
 
@@ -46,14 +46,14 @@ def pick(run: Run, *, budgets: Sequence[tuple[Literal["max", "min"], str]], best
     return min(front, key=lambda trial: (objective.minimised(trial.measurements), trial.number))
 
 
-def _objective(run: Run, best: str | None) -> Objective:
+def _objective(run: Results, best: str | None) -> Objective:
     objectives = {objective.name: objective for objective in run.goal.objectives}
     if best is None:
         return run.goal.objectives[0]
     return objectives[measured_name(run.aliases.get(best, best), list(objectives))]
 
 
-def _nearest(run: Run, constraints: Sequence[Constraint]) -> str:
+def _nearest(run: Results, constraints: Sequence[Constraint]) -> str:
     """How close the trial comes that exceeds the budgets by least."""
     limited = Goal(objectives=run.goal.objectives, constraints=tuple(constraints))
     unlimited = replace(limited, constraints=())

@@ -1,4 +1,4 @@
-"""A run as it lies on disk: its trials, its goal and its front, for every command that looks at one."""
+"""A run as it lies on disk, for every command that looks at one."""
 
 import uuid
 from dataclasses import asdict, dataclass
@@ -7,33 +7,24 @@ from typing import Any
 
 from nas.config import SearchConfig
 from nas.environment import describe_environment
-from nas.front import Goal, compare_with_uniform, front_of, hypervolume_by_trial
-from nas.objectives import Constraint, Objective
+from nas.front import hypervolume_by_trial
 from nas.report import ReportFiles, write_report
+from nas.results import Results, results_of, shape_from_record
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.store.trial_store import TrialStore
 from nas.supernet.supernet import Supernet
-from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What a search has found so far.
+class Run(Results):
+    """What a search has found so far, and the folder that it lies in.
 
     Attributes:
         directory: Where it lies.
-        shape: Of its supernet.
-        trials: All of them, by number.
-        goal: What is optimised, within which budgets.
-        record: The content of ``front.json``.
     """
 
     directory: RunDirectory
-    shape: SupernetShape
-    trials: tuple[Trial, ...]
-    goal: Goal
-    record: dict[str, Any]
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -54,51 +45,13 @@ class Run:
                 "restore it from a copy."
             )
         try:
-            goal = Goal(
-                objectives=tuple(
-                    Objective(name=one["name"], unit=one["unit"], direction=one["direction"])
-                    for one in record["objectives"]
-                ),
-                constraints=tuple(Constraint.from_json(one) for one in record["constraints"]),
-            )
+            found = results_of(shape, trials, record)
         except (KeyError, TypeError) as error:
             raise RunDirectoryError(
                 f"{directory.front_path} must be a front as `nas search` wrote it, but {error} is missing; "
                 "restore it from a copy, or let the search go on by --resume."
             ) from error
-        return cls(directory=directory, shape=shape, trials=trials, goal=goal, record=record)
-
-    @property
-    def supernet(self) -> Trial:
-        """The trial of the supernet itself."""
-        return next(trial for trial in self.trials if trial.source == "supernet")
-
-    @property
-    def aliases(self) -> dict[str, str]:
-        """Names of evaluators to the one measurement each serves."""
-        return dict(self.record["search"]["measurement_of_evaluator"])
-
-    def front(self) -> list[Trial]:
-        """Its members."""
-        return front_of(self.trials, self.goal)
-
-    def trial(self, number: int) -> Trial:
-        """The trial of that number.
-
-        Raises:
-            RunDirectoryError: There is none.
-        """
-        for trial in self.trials:
-            if trial.number == number:
-                return trial
-        raise RunDirectoryError(
-            f"A trial's number must be one of 0 to {len(self.trials) - 1}, got {number}; "
-            f"`nas front {self.directory.path}` lists the best."
-        )
-
-    def comparison(self) -> str:
-        """How the front stands to uniform-width pruning."""
-        return compare_with_uniform(self.trials, self.goal)
+        return cls(directory=directory, shape=shape, trials=trials, goal=found.goal, record=record)
 
     def write_report(self) -> ReportFiles:
         """Writes the report into the run's directory.
@@ -147,9 +100,7 @@ def shape_from_json(directory: RunDirectory) -> SupernetShape:
         RunDirectoryError: ``environment.json`` does not hold it.
     """
     try:
-        record = dict(directory.read_environment()["supernet"])
-        record["required_attention"] = tuple(record["required_attention"])
-        return SupernetShape(**record)
+        return shape_from_record(directory.read_environment()["supernet"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunDirectoryError(
             f"{directory.environment_path} must describe the run's supernet, but it does not ({error}); "

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Double, Engine, create_engine, event, func, literal_column, make_url
+from sqlalchemy import Double, Engine, Table, create_engine, event, func, literal_column, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql import ColumnElement
@@ -61,6 +62,11 @@ class Database:
         if self.is_sqlite:
             return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Double())
         return func.extract("epoch", func.clock_timestamp()).cast(Double())
+
+    def insert_if_new(self, table: Table) -> Any:
+        """An insert that does nothing where a unique key is taken already."""
+        insert = sqlite.insert if self.is_sqlite else postgresql.insert
+        return insert(table).on_conflict_do_nothing()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -182,17 +182,22 @@ class Queue:
         )
         self._announce(connection, lease.search_id, lease.kind, state, reason=reason)
 
-    def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease, *, got_stuck: bool = False) -> None:
         """Gives a job back unfinished, for any worker to take up at once.
+
+        Args:
+            lease: The claim on it.
+            got_stuck: Whether that is the job's doing, and counts against it.
 
         Raises:
             LeaseLostError: It is another worker's by now.
         """
+        jobs = tables.jobs
         with self.guarded(lease) as connection:
             connection.execute(
-                update(tables.jobs)
-                .where(tables.jobs.c.id == lease.job_id)
-                .values(state=JobState.QUEUED, num_claims=tables.jobs.c.num_claims - 1, **_UNLOCKED)
+                update(jobs)
+                .where(jobs.c.id == lease.job_id)
+                .values(state=JobState.QUEUED, num_claims=jobs.c.num_claims - (0 if got_stuck else 1), **_UNLOCKED)
             )
             self._announce(connection, lease.search_id, lease.kind, JobState.QUEUED)
 

@@ -108,3 +108,17 @@ events = Table(
     Column("created_at", Double, nullable=False),
 )
 """What happened to a search, numbered from 1 without gaps."""
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("secret_sha256", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Column("last_used_at", Double),
+)
+"""Who may use the service. Of a token's secret only the hash is kept."""

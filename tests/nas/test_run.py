@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from nas.objectives import Constraint
+from nas.results import ResultsError
 from nas.run import Run, shape_from_json
 from nas.run_directory import RunDirectoryError
 from tests.nas.trials import ALIASES, GOAL, SHAPE, failed, trial, write_run
@@ -41,7 +42,7 @@ def test_a_run_as_it_was_written(folder: Path) -> None:
 
 
 def test_trial_that_is_none(folder: Path) -> None:
-    with pytest.raises(RunDirectoryError, match=r"must be one of 0 to 4, got 7; `nas front .*` lists the best"):
+    with pytest.raises(ResultsError, match="must be one of 0 to 4, got 7; the front lists the best"):
         Run.open(folder).trial(7)
 
 

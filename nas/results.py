@@ -1,0 +1,86 @@
+"""What a search has found so far, wherever it is kept: its trials, its goal and its front."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.front import Goal, compare_with_uniform, front_of
+from nas.objectives import Constraint, Objective
+from nas.trial import Trial
+from search_spaces.shape import SupernetShape
+
+
+class ResultsError(ValueError):
+    """A search that has not found what is asked for; the message says what there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """A search as it stands.
+
+    Attributes:
+        shape: Of its supernet.
+        trials: All of them, by number; the first is the supernet's.
+        goal: What is optimised, within which budgets.
+        record: The content of ``front.json``.
+    """
+
+    shape: SupernetShape
+    trials: tuple[Trial, ...]
+    goal: Goal
+    record: Mapping[str, Any]
+
+    @property
+    def supernet(self) -> Trial:
+        """The trial of the supernet itself."""
+        return next(trial for trial in self.trials if trial.source == "supernet")
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Names of evaluators to the one measurement each serves."""
+        return dict(self.record["search"]["measurement_of_evaluator"])
+
+    def front(self) -> list[Trial]:
+        """Its members."""
+        return front_of(self.trials, self.goal)
+
+    def trial(self, number: int) -> Trial:
+        """The trial of that number.
+
+        Raises:
+            ResultsError: There is none.
+        """
+        for trial in self.trials:
+            if trial.number == number:
+                return trial
+        raise ResultsError(
+            f"A trial's number must be one of 0 to {len(self.trials) - 1}, got {number}; the front lists the best."
+        )
+
+    def comparison(self) -> str:
+        """How the front stands to uniform-width pruning."""
+        return compare_with_uniform(self.trials, self.goal)
+
+
+def results_of(shape: SupernetShape, trials: Sequence[Trial], record: Mapping[str, Any]) -> Results:
+    """A search's results from what was stored.
+
+    Raises:
+        KeyError, TypeError: The record is no front.
+    """
+    goal = Goal(
+        objectives=tuple(
+            Objective(name=one["name"], unit=one["unit"], direction=one["direction"]) for one in record["objectives"]
+        ),
+        constraints=tuple(Constraint.from_json(one) for one in record["constraints"]),
+    )
+    return Results(shape=shape, trials=tuple(trials), goal=goal, record=record)
+
+
+def shape_from_record(record: Mapping[str, Any]) -> SupernetShape:
+    """The shape that ``shape_to_json`` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is none.
+    """
+    return SupernetShape(**{**record, "required_attention": tuple(record["required_attention"])})

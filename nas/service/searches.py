@@ -1,0 +1,235 @@
+"""Searches of all owners: submitted, listed, looked at, cancelled."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, func, insert, or_, select
+from sqlalchemy.engine import Connection
+
+from nas.config import SearchConfig
+from nas.results import Results, results_of, shape_from_record
+from nas.service import tables
+from nas.service.database import Database
+from nas.service.queue import JobState, Queue
+from nas.trial import Trial
+
+SEARCH = "search"
+"""The kind of the job that runs a search."""
+
+
+class UnknownSearchError(LookupError):
+    """There is no such search, or it is none of the asker's."""
+
+
+class IdempotencyError(ValueError):
+    """A key that was used for another request."""
+
+
+class NotReadyError(ValueError):
+    """The search has not found anything yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRecord:
+    """One search as a list shows it.
+
+    Attributes:
+        id: Its id.
+        owner: Who submitted it.
+        name: From its config.
+        state: Of the job that runs it.
+        reason: Why it failed; empty otherwise.
+        num_trials: Finished so far.
+        max_trials: When it ends; None where only time ends it.
+        hypervolume: Of its front; None before there is one.
+        num_events: Number of its newest event.
+        created_at: Seconds since 1970, like the next two.
+        started_at: None while it waits.
+        ended_at: None until it is over.
+        config: What was asked for, defaults included.
+        environment: Of the worker that began it; None before.
+    """
+
+    id: str
+    owner: str
+    name: str
+    state: JobState
+    reason: str
+    num_trials: int
+    max_trials: int | None
+    hypervolume: float | None
+    num_events: int
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any] | None
+
+
+class Searches:
+    """The searches in one database. Every method may raise ``DatabaseError``.
+
+    Args:
+        database: Where they are.
+        queue: What runs them.
+    """
+
+    def __init__(self, database: Database, queue: Queue) -> None:
+        self._database = database
+        self._queue = queue
+
+    def submit(self, config: SearchConfig, *, owner: str, idempotency_key: str | None = None) -> str:
+        """Stores a search and puts it into the queue, both or neither.
+
+        Args:
+            config: What to search.
+            owner: Whose it is.
+            idempotency_key: The same key with the same config gives the search that is there already.
+
+        Returns:
+            Its id.
+
+        Raises:
+            IdempotencyError: The owner used this key for another config.
+        """
+        record = config.model_dump(mode="json")
+        request_sha256 = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+        search_id = uuid.uuid4().hex
+        row = {
+            "id": search_id,
+            "owner": owner,
+            "name": config.name,
+            "config": record,
+            "max_trials": config.trials,
+            "num_trials": 0,
+            "num_events": 0,
+            "created_at": self._database.now,
+            "idempotency_key": idempotency_key,
+            "request_sha256": request_sha256,
+        }
+        with self._database.transaction() as connection:
+            if not self._insert(connection, row):
+                return self._submitted_before(connection, owner, str(idempotency_key), request_sha256)
+            self._queue.put(connection, search_id, SEARCH, {})
+        return search_id
+
+    def get(self, search_id: str, *, owner: str | None = None) -> SearchRecord:
+        """One search.
+
+        Args:
+            search_id: Its id.
+            owner: Whose it must be; None for anybody's.
+
+        Raises:
+            UnknownSearchError: There is none, or it is another owner's.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(_records().where(tables.searches.c.id == search_id)).one_or_none()
+        if row is None or owner not in {None, row.owner}:
+            raise UnknownSearchError(f"A search's id must be one that was submitted, got {search_id!r}; list them.")
+        return _record(row)
+
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        states: Sequence[JobState] = (),
+        after: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> list[SearchRecord]:
+        """Searches, newest first.
+
+        Args:
+            owner: Whose; None for everybody's.
+            states: Only such; empty for all.
+            after: ``created_at`` and ``id`` of the last one of the page before; None for the first page.
+            limit: At most so many.
+        """
+        searches = tables.searches.c
+        query = _records().order_by(searches.created_at.desc(), searches.id.desc()).limit(limit)
+        if owner is not None:
+            query = query.where(searches.owner == owner)
+        if states:
+            query = query.where(tables.jobs.c.state.in_(states))
+        if after is not None:
+            moment, search_id = after
+            older = or_(searches.created_at < moment, and_(searches.created_at == moment, searches.id < search_id))
+            query = query.where(older)
+        with self._database.reading() as connection:
+            return [_record(row) for row in connection.execute(query)]
+
+    def cancel(self, search_id: str) -> None:
+        """Asks for a search to end: at once if it waits, else as soon as its worker hears of it. Done twice is once."""
+        with self._database.transaction() as connection:
+            self._queue.cancel(connection, search_id, SEARCH)
+
+    def trials(self, search_id: str) -> list[dict[str, Any]]:
+        """The trials so far, by number, as ``Trial.to_json`` has them."""
+        columns = [column for column in tables.trials.c if column.name not in {"search_id", "sub_network_key"}]
+        query = select(*columns).where(tables.trials.c.search_id == search_id).order_by(tables.trials.c.number)
+        with self._database.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def results(self, search_id: str) -> Results:
+        """What a search has found so far.
+
+        Raises:
+            NotReadyError: Its first two trials are not done.
+        """
+        found = tables.searches.c
+        with self._database.reading() as connection:
+            row = connection.execute(select(found.front, found.environment).where(found.id == search_id)).one()
+        if row.front is None:
+            raise NotReadyError("A search must have measured its supernet first, but this one has not; ask later.")
+        shape = shape_from_record(row.environment["supernet"])
+        return results_of(shape, [Trial.from_json(trial, shape) for trial in self.trials(search_id)], row.front)
+
+    def counts(self) -> dict[JobState, int]:
+        """How many searches stand how."""
+        jobs = tables.jobs.c
+        query = select(jobs.state, func.count()).where(jobs.kind == SEARCH).group_by(jobs.state)
+        with self._database.reading() as connection:
+            found = {JobState(state): number for state, number in connection.execute(query)}
+        return {state: found.get(state, 0) for state in JobState}
+
+    def _insert(self, connection: Connection, row: Mapping[str, Any]) -> bool:
+        """Whether it is new: of many that come at once with one key, one is."""
+        if row["idempotency_key"] is None:
+            connection.execute(insert(tables.searches).values(row))
+            return True
+        added = connection.execute(
+            self._database.insert_if_new(tables.searches).values(row).returning(tables.searches.c.id)
+        )
+        return added.one_or_none() is not None
+
+    def _submitted_before(self, connection: Connection, owner: str, key: str, request_sha256: str) -> str:
+        found = tables.searches.c
+        row = connection.execute(
+            select(found.id, found.request_sha256).where(found.owner == owner, found.idempotency_key == key)
+        ).one()
+        if row.request_sha256 != request_sha256:
+            raise IdempotencyError(
+                f"An Idempotency-Key must stand for one request, but {key!r} stands for another config; take a new one."
+            )
+        return str(row.id)
+
+
+def _records() -> Any:
+    searches, jobs = tables.searches, tables.jobs
+    columns = [
+        searches.c[name]
+        for name in (
+            *("id", "owner", "name", "num_trials", "max_trials", "hypervolume", "num_events"),
+            *("created_at", "config", "environment"),
+        )
+    ]
+    ran = and_(jobs.c.search_id == searches.c.id, jobs.c.kind == SEARCH)
+    return select(*columns, jobs.c.state, jobs.c.reason, jobs.c.started_at, jobs.c.ended_at).join(jobs, ran)
+
+
+def _record(row: Row[Any]) -> SearchRecord:
+    return SearchRecord(**{**row._mapping, "state": JobState(row.state)})
