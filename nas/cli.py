@@ -29,6 +29,21 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="`bundled`, 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")]
+ServerOption = Annotated[
+    str | None, typer.Option(envvar="NAS_SERVER", help="Ask the service at this URL; RUN is then a search's id.")
+]
+ServiceOption = Annotated[str, typer.Option("--server", envvar="NAS_SERVER", help="The service's URL.")]
+TokenOption = Annotated[str | None, typer.Option(envvar="NAS_TOKEN", help="For the service.")]
+SearchArgument = Annotated[str, typer.Argument(metavar="ID", help="Of a search in the service.")]
+DatabaseOption = Annotated[
+    str | None, typer.Option("--database", envvar="NAS_DATABASE_URL", help="sqlite:///… or postgresql://…")
+]
+DataOption = Annotated[Path, typer.Option(envvar="NAS_DATA", help="Folder of the service; holds its SQLite database.")]
+LeaseOption = Annotated[
+    float, typer.Option("--lease", min=1.0, help="Seconds after which the work of a dead worker is taken up.")
+]
+LOCAL_SERVICE = "http://127.0.0.1:8000"
+DATA = Path("nas-data")
 TrustOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
 
@@ -87,12 +102,13 @@ def prune(
 
 
 @app.command()
-def front(run: RunArgument, as_json: JsonOption = False) -> None:
+def front(
+    run: RunArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """Show the Pareto front."""
-    from nas.run import Run
     from nas.tables import trials_table
 
-    opened = Run.open(run)
+    opened = _opened(run, server, token)
     if as_json:
         _print_json(opened.record)
     else:
@@ -101,12 +117,13 @@ def front(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def trials(run: RunArgument, as_json: JsonOption = False) -> None:
+def trials(
+    run: RunArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+) -> None:
     """Show every trial with its state."""
-    from nas.run import Run
     from nas.tables import trials_table
 
-    opened = Run.open(run)
+    opened = _opened(run, server, token)
     if as_json:
         _print_json([trial.to_json() for trial in opened.trials])
     else:
@@ -127,13 +144,14 @@ def pick(
         str | None, typer.Option(metavar="NAME", help="Best in this; default: the first objective.")
     ] = None,
     as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Pick the best trial within budgets."""
     from nas.pick import pick as pick_trial
-    from nas.run import Run
     from nas.tables import trials_table
 
-    opened = Run.open(run)
+    opened = _opened(run, server, token)
     budgets = [("max", text) for text in maxima or []] + [("min", text) for text in minima or []]
     trial = pick_trial(opened, budgets=budgets, best=best)  # type: ignore[arg-type]
     if as_json:
@@ -236,6 +254,144 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="To listen at; beyond loopback only with tokens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    url: DatabaseOption = None,
+    data: DataOption = DATA,
+    auth: Annotated[bool, typer.Option(help="Whether a token is needed.")] = True,
+    model_root: Annotated[
+        list[Path] | None, typer.Option(help="Folder below which searches may load models; repeatable.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let searches run code that comes with a model.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Workers to start beside the API.")] = 1,
+    lease: LeaseOption = 30.0,
+) -> None:
+    """Serve searches over HTTP, with a worker."""
+    from nas.commands.service import Serving, database_url
+    from nas.commands.service import serve as serve_searches
+
+    serving = Serving(
+        url=database_url(url, data),
+        host=host,
+        port=port,
+        has_auth=auth,
+        model_roots=model_root or [],
+        allow_remote_code=trust_remote_code,
+        num_workers=workers,
+        lease_s=lease,
+    )
+    serve_searches(serving, _console())
+
+
+@app.command()
+def worker(
+    url: DatabaseOption = None,
+    data: DataOption = DATA,
+    lease: LeaseOption = 30.0,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing waits.")] = False,
+) -> None:
+    """Work through the service's queue."""
+    from nas.commands.service import database_url, work
+
+    work(database_url(url, data), lease_s=lease, until_idle=until_idle)
+
+
+@app.command()
+def submit(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A search config, see configs/.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config, such as trials=10; repeatable."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="The same key gives the same search.")] = None,
+    server: ServiceOption = LOCAL_SERVICE,
+    token: TokenOption = None,
+) -> None:
+    """Submit a search to the service, and print its id."""
+    from nas.commands.remote import submit_config
+    from nas.commands.service import new_key
+
+    with _client(server, token) as client:
+        print(submit_config(client, config, overrides=overrides or [], key=key or new_key()))
+
+
+@app.command()
+def jobs(
+    state: Annotated[list[str] | None, typer.Option(help="Only such: queued, running, complete, …")] = None,
+    server: ServiceOption = LOCAL_SERVICE,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the service's searches, newest first."""
+    from nas.commands.remote import jobs_table
+
+    with _client(server, token) as client:
+        found = list(client.jobs(states=state or []))
+    if as_json:
+        _print_json(found)
+    else:
+        Console().print(jobs_table(found))
+
+
+@app.command()
+def watch(search: SearchArgument, server: ServiceOption = LOCAL_SERVICE, token: TokenOption = None) -> None:
+    """Print what happens to a search until it is over."""
+    from nas.commands.remote import watch_search
+
+    with _client(server, token) as client:
+        raise typer.Exit(watch_search(client, search, Console()))
+
+
+@app.command()
+def cancel(search: SearchArgument, server: ServiceOption = LOCAL_SERVICE, token: TokenOption = None) -> None:
+    """End a search of the service; what it has found stays."""
+    with _client(server, token) as client:
+        print(client.cancel(search)["state"])
+
+
+token_commands = typer.Typer(name="token", help="Tokens of the service.", no_args_is_help=True)
+app.add_typer(token_commands)
+
+
+@token_commands.command("create")
+def token_create(
+    owner: Annotated[str, typer.Argument(metavar="OWNER", help="To whom what it submits will belong.")],
+    scope: Annotated[list[str] | None, typer.Option(help="read, submit or admin; repeatable.")] = None,
+    days: Annotated[float | None, typer.Option(help="Until it expires; default: never.")] = None,
+    url: DatabaseOption = None,
+    data: DataOption = DATA,
+) -> None:
+    """Make a token, and print it; it cannot be had again."""
+    from nas.commands.service import create_token, database_url
+
+    lifetime_s = None if days is None else days * 86400
+    print(create_token(database_url(url, data), owner=owner, scopes=scope or ["submit"], lifetime_s=lifetime_s))
+
+
+@token_commands.command("list")
+def token_list(url: DatabaseOption = None, data: DataOption = DATA) -> None:
+    """List tokens, without their secrets."""
+    from nas.commands.service import database_url, tokens_table
+
+    Console().print(tokens_table(database_url(url, data)))
+
+
+@token_commands.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="The 16 characters after nas_.")],
+    url: DatabaseOption = None,
+    data: DataOption = DATA,
+) -> None:
+    """Make a token worthless at once."""
+    from nas.commands.service import database_url, revoke_token
+
+    revoke_token(database_url(url, data), token_id)
+
+
 def main() -> None:
     """Entry point: one plain sentence for every error, and the exit code that goes with it."""
     arguments = sys.argv[1:]
@@ -256,6 +412,24 @@ def main() -> None:
         sys.exit(exit_code)
 
 
+def _client(server: str, token: str | None) -> Any:
+    from nas.client import Client
+
+    return Client(server, token)
+
+
+def _opened(run: Path, server: str | None, token: str | None) -> Any:
+    """A run in a folder, or a search in the service."""
+    if server is None:
+        from nas.run import Run
+
+        return Run.open(run)
+    from nas.commands.remote import fetch_results
+
+    with _client(server, token) as client:
+        return fetch_results(client, str(run))
+
+
 def _console() -> Console:
     """Progress goes to standard error, so that standard output holds results alone."""
     return Console(stderr=True)
@@ -272,3 +446,7 @@ def _print_measurements(measurements: Any, as_json: bool) -> None:
         _print_json({name: measurement.to_json() for name, measurement in measurements.items()})
     else:
         Console().print(measurements_table(measurements))
+
+
+if __name__ == "__main__":
+    main()

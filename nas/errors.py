@@ -6,7 +6,7 @@ Exit codes: 1 failed, 2 bad input, 3 nothing satisfies the request.
 import errno
 
 _OWN_PACKAGES = frozenset({"nas", "evaluators", "search_spaces"})
-_NOTHING_SATISFIES = frozenset({"InfeasibleBudgetError", "NothingFitsError"})
+_NOTHING_SATISFIES = frozenset({"InfeasibleBudgetError", "NothingFitsError", "ServiceNothingFitsError"})
 
 
 def describe_error(error: BaseException) -> tuple[str, int]:

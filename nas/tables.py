@@ -1,11 +1,12 @@
 """Fronts and trials as tables for a terminal."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from evaluators.base import Measurement
-from nas.run import Run
+from nas.results import Results
 from nas.trial import Trial, TrialState
 
 _SCALES = {
@@ -39,7 +40,12 @@ def shown(measurement: Measurement) -> str:
     return f"{value / divisor:.4g}{interval}{' ' if suffix in {'s', 'ms', 'µs'} else ''}{suffix}"
 
 
-def trials_table(run: Run, trials: Sequence[Trial], *, title: str) -> Table:
+def moment(seconds: float | None) -> str:
+    """A time since 1970 as people read it here; a dash for none."""
+    return "–" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
     """One row a trial: who proposed it, what was measured, what is kept."""
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
@@ -58,7 +64,7 @@ def trials_table(run: Run, trials: Sequence[Trial], *, title: str) -> Table:
     return table
 
 
-def _cells(run: Run, trial: Trial, names: Sequence[str]) -> list[str]:
+def _cells(run: Results, trial: Trial, names: Sequence[str]) -> list[str]:
     cells = []
     for name in names:
         measurement, supernet = trial.measurements.get(name), run.supernet.measurements.get(name)
@@ -78,7 +84,7 @@ def _kept(trial: Trial) -> tuple[str, str, str]:
     )
 
 
-def comparison_table(run: Run, trial: Trial, *, title: str) -> Table:
+def comparison_table(run: Results, trial: Trial, *, title: str) -> Table:
     """The supernet and one trial side by side, one row a measurement; fits a narrow terminal."""
     table = Table(title=title, title_justify="left")
     table.add_column("")

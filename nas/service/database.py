@@ -1,5 +1,8 @@
 """A database of the service: SQLite in a file by default, PostgreSQL by its URL, the same statements on both."""
 
+import re
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,7 +10,7 @@ from typing import Any
 from sqlalchemy import Double, Engine, Table, create_engine, event, func, literal_column, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.sql import ColumnElement
 
 BUSY_S = 30.0
@@ -36,12 +39,14 @@ class Database:
             parsed = make_url(url)
             if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
                 raise ArgumentError(f"it is one of {parsed.get_backend_name()}")
+            if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+                raise ArgumentError("it names no file, and every thread would have a database of its own")
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
             self._engine: Engine = create_engine(parsed, pool_pre_ping=True, **_options(parsed.get_backend_name()))
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
             raise DatabaseError(
-                f"A database URL must begin with sqlite:/// or postgresql://, got {url!r} ({error}); "
+                f"A database URL must begin with sqlite:/// or postgresql://, got {_public(url)!r} ({error}); "
                 "mend it, or install the extra that holds PostgreSQL's driver: pip install 'nas-llm[service]'."
             ) from error
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
@@ -75,7 +80,7 @@ class Database:
         Raises:
             DatabaseError: The database is not there, or has no room.
         """
-        with self._explained(), self._engine.begin() as connection:
+        with self.explained(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -85,22 +90,31 @@ class Database:
         Raises:
             DatabaseError: The database is not there.
         """
-        with self._explained(), self._readers.connect() as connection:
+        with self.explained(), self._readers.connect() as connection:
             yield connection
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
+        """For those that use ``engine``: the driver's errors as ``DatabaseError``."""
         try:
             yield
-        except DBAPIError as error:
+        except (IntegrityError, DataError, ProgrammingError):  # what was written is wrong, not the database
+            raise
+        except (DBAPIError, PoolTimeoutError) as error:
+            reason = str(getattr(error, "orig", error))
             raise DatabaseError(
-                f"The service's database must be there and have room, but it says: {error.orig}; mend that: what was "
-                "stored before is kept, and workers go on by themselves."
+                "The service's database must be there and have room, but it says: "
+                f"{' '.join(reason.split())}; mend that: what was stored before is kept, and workers go on "
+                "by themselves."
             ) from error
 
     def close(self) -> None:
         """Closes idle connections."""
         self._engine.dispose()
+
+
+def _public(url: str) -> str:
+    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", str(url))
 
 
 def _options(backend: str) -> dict[str, Any]:
@@ -112,9 +126,22 @@ def _options(backend: str) -> dict[str, Any]:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Readers do not block the writer, a commit waits for the disk, and references hold."""
     connection.isolation_level = None  # transactions are begun below, at once as a writer's
-    connection.execute("PRAGMA journal_mode=WAL")
+    _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Of processes that open a new file at once, one switches; SQLite does not wait for it by itself."""
+    give_up_at = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > give_up_at:
+                raise
+        time.sleep(0.01)
 
 
 def _begin(connection: Connection) -> None:

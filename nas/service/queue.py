@@ -211,11 +211,13 @@ class Queue:
         """
         jobs = tables.jobs
         of_it = and_(jobs.c.search_id == search_id, jobs.c.kind == kind)
-        connection.execute(update(jobs).where(of_it, jobs.c.state == JobState.RUNNING).values(cancel_requested=True))
+        # The first statement locks the jobs, so that none is claimed or released before the second.
+        not_over = jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING])
+        connection.execute(update(jobs).where(of_it, not_over).values(cancel_requested=True))
         ended = connection.execute(
             update(jobs)
             .where(of_it, jobs.c.state == JobState.QUEUED)
-            .values(state=JobState.CANCELLED, cancel_requested=True, ended_at=self._database.now)
+            .values(state=JobState.CANCELLED, ended_at=self._database.now)
         )
         if ended.rowcount:
             self._announce(connection, search_id, kind, JobState.CANCELLED)

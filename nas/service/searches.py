@@ -33,6 +33,13 @@ class NotReadyError(ValueError):
     """The search has not found anything yet."""
 
 
+def unknown(search_id: str) -> UnknownSearchError:
+    """The same for a search that does not exist and for one of another owner."""
+    return UnknownSearchError(
+        f"A search's id must be one that was submitted, got {search_id!r}; `nas jobs` lists them."
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRecord:
     """One search as a list shows it.
@@ -130,7 +137,7 @@ class Searches:
         with self._database.reading() as connection:
             row = connection.execute(_records().where(tables.searches.c.id == search_id)).one_or_none()
         if row is None or owner not in {None, row.owner}:
-            raise UnknownSearchError(f"A search's id must be one that was submitted, got {search_id!r}; list them.")
+            raise unknown(search_id)
         return _record(row)
 
     def page(

@@ -118,6 +118,7 @@ def test_the_configs_shown_are_valid() -> None:
 
 def test_the_commands_shown_exist() -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    known |= {str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance}
     shown = {name for text in code_blocks("bash") for name in re.findall(r"^(?:\S+=\S+ )?nas (\w+)", text, re.M)}
     assert shown
     assert shown <= known

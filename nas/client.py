@@ -1,0 +1,220 @@
+"""A Python client of the service, with the names that the command line has.
+
+client = Client("http://127.0.0.1:8000", token)
+search = client.submit(Path("configs/quickstart.yaml"))
+for event in client.watch(search):
+print(event.kind, event.data)
+trial = client.pick(search, max=["latency=0.6x"])
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+try:
+    import httpx
+    import httpx_sse
+except ImportError as error:  # pragma: no cover
+    raise ImportError("The client needs the extra service; install it: pip install 'nas-llm[service]'.") from error
+
+RECONNECT_S = 1.0
+
+
+class ServiceError(ValueError):
+    """What the service answers to a request that it cannot fulfil.
+
+    Attributes:
+        status: Of HTTP; 0 where there was no answer.
+        kind: Of the problem, such as ``/problems/nothing-fits``.
+    """
+
+    def __init__(self, detail: str, *, status: int = 0, kind: str = "") -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+
+
+class UnreachableError(ServiceError):
+    """No service answers there."""
+
+
+class ServiceNothingFitsError(ServiceError):
+    """No trial meets the budgets asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What happened to a search.
+
+    Attributes:
+        number: From 1, within the search.
+        kind: ``state``, ``trial`` or ``front``.
+        data: What changed.
+    """
+
+    number: int
+    kind: str
+    data: dict[str, Any]
+
+
+class Client:
+    """Asks one service. Every method may raise ``ServiceError``.
+
+    Attributes:
+        url: Where it listens.
+
+    Args:
+        url: Where it listens.
+        token: As ``nas token create`` prints it; None where the service needs none.
+        timeout_s: For an answer.
+    """
+
+    def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self.url = url
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+
+    def submit(self, config: Path | str | dict[str, Any], *, idempotency_key: str | None = None) -> str:
+        """Submits a search.
+
+        Args:
+            config: A file, the text of one, or what such a text says.
+            idempotency_key: The same key gives the same search, however often it is sent.
+
+        Returns:
+            The search's id.
+        """
+        headers = {"Content-Type": "application/yaml"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        if isinstance(config, Path):
+            text = config.read_text(encoding="utf-8")
+        else:
+            text = config if isinstance(config, str) else json.dumps(config)
+        return str(self._ask("POST", "/v1/searches", content=text.encode(), headers=headers)["id"])
+
+    def jobs(self, *, states: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+        """Searches, newest first.
+
+        Args:
+            states: Only such; empty for all.
+        """
+        cursor: str | None = None
+        while True:
+            wanted: dict[str, Any] = {"state": list(states)} | ({} if cursor is None else {"cursor": cursor})
+            page = self._ask("GET", "/v1/searches", params=wanted)
+            yield from page["searches"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def get(self, search_id: str) -> dict[str, Any]:
+        """One search and how it stands."""
+        return self._ask("GET", f"/v1/searches/{search_id}")
+
+    def trials(self, search_id: str) -> list[dict[str, Any]]:
+        """All its trials so far."""
+        found: list[dict[str, Any]] = self._ask("GET", f"/v1/searches/{search_id}/trials")["trials"]
+        return found
+
+    def front(self, search_id: str, *, max: Sequence[str] = (), min: Sequence[str] = ()) -> dict[str, Any]:
+        """Its front, in the form of ``front.json``.
+
+        Args:
+            search_id: Whose.
+            max: Budgets in place of the search's own, ``latency=0.6x`` each.
+            min: The same for what must not be too small.
+        """
+        return self._ask("GET", f"/v1/searches/{search_id}/front", params={"max": list(max), "min": list(min)})
+
+    def pick(
+        self, search_id: str, *, max: Sequence[str] = (), min: Sequence[str] = (), best: str | None = None
+    ) -> dict[str, Any]:
+        """The best trial within budgets.
+
+        Args:
+            search_id: Of which search.
+            max: ``latency=0.6x`` each.
+            min: ``accuracy=0.8`` each.
+            best: Best in this; None for the first objective.
+
+        Raises:
+            ServiceNothingFitsError: No trial meets them; the message says how close the nearest comes.
+        """
+        wanted: dict[str, Any] = {"max": list(max), "min": list(min)} | ({} if best is None else {"best": best})
+        return self._ask("GET", f"/v1/searches/{search_id}/pick", params=wanted)
+
+    def cancel(self, search_id: str) -> dict[str, Any]:
+        """Ends a search; what it has found stays."""
+        return self._ask("POST", f"/v1/searches/{search_id}/cancel")
+
+    def watch(self, search_id: str, *, after: int = 0) -> Iterator[Event]:
+        """What happens to a search, until it is over. A connection that breaks is taken up where it broke.
+
+        Args:
+            search_id: Which.
+            after: Number of the last event that is known already.
+        """
+        number = after
+        while True:
+            try:
+                for event in self._events(search_id, number):
+                    number = event.number
+                    yield event
+            except httpx.TransportError:
+                time.sleep(RECONNECT_S)
+            if self.get(search_id)["num_events"] <= number and self.is_over(search_id):
+                return
+
+    def is_over(self, search_id: str) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.get(search_id)["state"] not in {"queued", "running"}
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _events(self, search_id: str, after: int) -> Iterator[Event]:
+        path = f"/v1/searches/{search_id}/events"
+        with httpx_sse.connect_sse(self._http, "GET", path, params={"after": after}, timeout=None) as source:
+            if source.response.is_error:
+                source.response.read()
+                raise _error(source.response)
+            for sent in source.iter_sse():
+                if sent.data:
+                    yield Event(number=int(sent.id), kind=sent.event, data=json.loads(sent.data))
+
+    def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, path, **more)
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"The service at {self._http.base_url} must answer, but: {error}; start it with `nas serve`, or mend "
+                "the URL."
+            ) from error
+        if answer.is_error:
+            raise _error(answer)
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+def _error(answer: httpx.Response) -> ServiceError:
+    try:
+        problem = answer.json()
+        detail, kind = str(problem["detail"]), str(problem["type"])
+    except (ValueError, KeyError, TypeError):
+        detail, kind = f"The service must answer in its own form, got {answer.status_code}; mend the URL.", ""
+    what = ServiceNothingFitsError if kind == "/problems/nothing-fits" else ServiceError
+    return what(detail, status=answer.status_code, kind=kind)

@@ -1,0 +1,87 @@
+"""The application: its routes, who may use them, and the limits that all of them keep."""
+
+import asyncio
+import importlib.metadata
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+
+from nas.environment import DISTRIBUTION
+from nas.service.api import problems
+from nas.service.api.health import health_routes
+from nas.service.api.news import News
+from nas.service.api.routes import search_routes
+from nas.service.database import Database
+from nas.service.limits import RateLimiter
+from nas.service.queue import Queue
+from nas.service.searches import Searches
+from nas.service.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator allows.
+
+    Attributes:
+        has_auth: Whether a token is needed; without, everybody is the owner ``local``.
+        model_roots: Folders below which models may lie.
+        allow_remote_code: Whether a config may ask for ``trust_remote_code``.
+        max_body_bytes: Of a request.
+        requests_per_s: Of one token or address, on average.
+        burst: How many at once.
+    """
+
+    has_auth: bool = True
+    model_roots: tuple[Path, ...] = ()
+    allow_remote_code: bool = False
+    max_body_bytes: int = 256_000
+    requests_per_s: float = 20.0
+    burst: int = 100
+
+
+def create_app(database: Database, policy: Policy) -> FastAPI:
+    """The service's API on a migrated database.
+
+    Args:
+        database: The service's.
+        policy: What is allowed.
+    """
+    news = News(database)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        watching = asyncio.create_task(news.watch())
+        yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+    app = FastAPI(
+        title="nas",
+        version=importlib.metadata.version(DISTRIBUTION),
+        summary="Neural architecture search for LLM sub-networks.",
+        lifespan=lifespan,
+    )
+    app.state.searches = Searches(database, Queue(database))
+    app.state.tokens = Tokens(database)
+    app.state.policy = policy
+    app.state.news = news
+    app.state.database = database
+    app.state.limiter = RateLimiter(policy.requests_per_s, policy.burst)
+
+    @app.middleware("http")
+    async def limit_size(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > policy.max_body_bytes:
+            detail = f"A body must have at most {policy.max_body_bytes} bytes, got {length[:20]}; send less."
+            return problems.problem(request, 413, "too-large", detail)
+        return await proceed(request)
+
+    problems.install(app)
+    app.include_router(health_routes)
+    app.include_router(search_routes)
+    return app

@@ -1,0 +1,237 @@
+"""Searches over HTTP: submit, list, look at, watch, pick from, cancel."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Literal
+
+import yaml
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from nas.amount import parse_amount
+from nas.config import SearchConfig, parse_config
+from nas.front import Goal, front_record
+from nas.objectives import Constraint, constraint_for
+from nas.pick import pick
+from nas.results import Results
+from nas.service.api.access import Reader, Submitter, Visible
+from nas.service.api.answers import Page, Search, Submitted, Trials, from_cursor, to_cursor
+from nas.service.api.problems import ParameterError, TooLargeError, documented
+from nas.service.events import Events
+from nas.service.limits import check_model
+from nas.service.queue import JobState
+from nas.service.tokens import Scope
+
+HEARTBEAT_S = 15.0
+"""How often a quiet stream says that it is still there, for what lies between."""
+MAX_EVENT = 2**31 - 1
+
+search_routes = APIRouter(prefix="/v1/searches", tags=["searches"])
+
+Bound = Literal["max", "min"]
+Maxima = Annotated[
+    list[str],
+    Query(alias="max", description="At most: NAME=VALUE, repeatable.", examples=[["latency=0.6x"]], max_length=20),
+]
+Minima = Annotated[
+    list[str],
+    Query(alias="min", description="At least: NAME=VALUE, repeatable.", examples=[["accuracy=0.8"]], max_length=20),
+]
+
+EXAMPLE = {
+    "name": "quickstart",
+    "model": "bundled",
+    "objectives": [{"lm_eval": {"tasks": ["minimal_pairs"]}}, {"latency": {"workload": "decode"}}],
+    "budget": {"latency": {"max": "0.6x"}},
+    "trials": 64,
+}
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": SearchConfig.model_json_schema(), "example": EXAMPLE},
+        "application/yaml": {"schema": {"type": "string"}},
+    },
+}
+
+
+@search_routes.post(
+    "",
+    status_code=202,
+    summary="Submit a search",
+    responses=documented(),
+    openapi_extra={"requestBody": _BODY},
+)
+async def submit(
+    request: Request,
+    identity: Submitter,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="The same key gives the same search.", min_length=1, max_length=255, pattern="^[!-~]+$"),
+    ] = None,
+) -> Submitted:
+    """Stores a search for the next free worker. The body is a search config, as JSON or YAML."""
+    text = _text(await _limited_body(request))
+    state = request.app.state
+
+    def store() -> str:
+        config = parse_config(text)
+        model = check_model(
+            config.model.name,
+            state.policy.model_roots,
+            trust_remote_code=config.model.trust_remote_code,
+            allow_remote_code=state.policy.allow_remote_code,
+        )
+        config = config.model_copy(update={"model": config.model.model_copy(update={"name": model})})
+        search_id: str = state.searches.submit(config, owner=identity.owner, idempotency_key=idempotency_key)
+        return search_id
+
+    return Submitted(id=await run_in_threadpool(store))
+
+
+@search_routes.get("", summary="List searches", responses=documented())
+def page(
+    request: Request,
+    identity: Reader,
+    state: Annotated[list[JobState], Query(description="Only such; repeatable.", max_length=5)] = [],  # noqa: B006
+    cursor: Annotated[str | None, Query(description="The next_cursor of the page before.", max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Page:
+    """Searches, newest first; an admin's token lists everybody's, others their own."""
+    found = request.app.state.searches.page(
+        owner=None if identity.allows(Scope.ADMIN) else identity.owner,
+        states=state,
+        after=None if cursor is None else from_cursor(cursor),
+        limit=limit + 1,
+    )
+    shown = found[:limit]
+    return Page(
+        searches=[Search.of(record) for record in shown],
+        next_cursor=to_cursor(shown[-1]) if len(found) > limit else None,
+    )
+
+
+@search_routes.get("/{search_id}", summary="One search", responses=documented(404))
+def get(record: Visible) -> Search:
+    """What was asked for, and how it stands."""
+    return Search.of(record)
+
+
+@search_routes.get("/{search_id}/trials", summary="Its trials", responses=documented(404))
+def trials(request: Request, record: Visible) -> Trials:
+    """All trials so far, by number."""
+    return Trials(trials=request.app.state.searches.trials(record.id))
+
+
+@search_routes.get("/{search_id}/front", summary="Its front", responses=documented(404, 409))
+def front(request: Request, record: Visible, maxima: Maxima = [], minima: Minima = []) -> dict[str, Any]:  # noqa: B006
+    """The front of the trials so far, in the form of ``front.json``.
+
+    With ``max`` or ``min`` it is the front under these budgets in place of the search's own: nothing is searched anew.
+    """
+    results: Results = request.app.state.searches.results(record.id)
+    if not maxima and not minima:
+        return dict(results.record)
+    constraints = tuple(_constraints(results, "max", maxima) + _constraints(results, "min", minima))
+    goal = Goal(objectives=results.goal.objectives, constraints=constraints)
+    return front_record(results.trials, goal, search=results.record["search"])
+
+
+@search_routes.get("/{search_id}/pick", summary="Pick from it", responses=documented(404, 409))
+def picked(
+    request: Request,
+    record: Visible,
+    maxima: Maxima = [],  # noqa: B006
+    minima: Minima = [],  # noqa: B006
+    best: Annotated[str | None, Query(description="Best in this; default: the first objective.")] = None,
+) -> dict[str, Any]:
+    """The best trial within budgets. Where none fits, the problem says how close the nearest comes."""
+    results = request.app.state.searches.results(record.id)
+    budgets: list[tuple[Bound, str]] = [*(("max", text) for text in maxima), *(("min", text) for text in minima)]
+    return pick(results, budgets=budgets, best=best).to_json()
+
+
+@search_routes.post("/{search_id}/cancel", status_code=202, summary="Cancel it", responses=documented(404))
+def cancel(request: Request, identity: Submitter, record: Visible) -> Search:
+    """Ends a search: at once if it waits, in seconds if it runs. What it has found stays."""
+    del identity
+    request.app.state.searches.cancel(record.id)
+    return Search.of(request.app.state.searches.get(record.id))
+
+
+def _last_seen(
+    last_event_id: Annotated[str | None, Header(description="Go on after this event.", max_length=20)] = None,
+    after: Annotated[int, Query(description="The same, where headers cannot be set.", ge=0, le=MAX_EVENT)] = 0,
+) -> int:
+    """The event that a stream goes on after; read before it begins, so that a mistake can still be answered."""
+    header = last_event_id or "0"
+    if not (header.isascii() and header.isdecimal() and int(header) <= MAX_EVENT):
+        raise ParameterError(f"Last-Event-ID must be the id of an event, got {header!r}; leave it out to begin anew.")
+    return max(after, int(header))
+
+
+@search_routes.get(
+    "/{search_id}/events",
+    summary="What happens to it",
+    response_class=EventSourceResponse,
+    responses=documented(404),
+)
+async def events(
+    request: Request,
+    record: Visible,
+    number: Annotated[int, Depends(_last_seen)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: ``state``, ``trial`` and ``front``, numbered by ``id``, until the search is over."""
+    searches, news = request.app.state.searches, request.app.state.news
+    history = Events(request.app.state.database)
+    while True:
+        for event in await run_in_threadpool(history.after, record.id, number):
+            number = event.number
+            yield ServerSentEvent(data=dict(event.data), event=event.kind, id=str(event.number))
+        now = await run_in_threadpool(searches.get, record.id)
+        if now.num_events > number:
+            continue
+        if now.state.is_over:
+            return
+        if not await news.wait(record.id, number, timeout_s=HEARTBEAT_S):
+            yield ServerSentEvent(comment="quiet")
+
+
+async def _limited_body(request: Request) -> bytes:
+    """The body, which may come without saying how long it is.
+
+    Raises:
+        TooLargeError: It is longer than the operator allows.
+    """
+    most, body = request.app.state.policy.max_body_bytes, bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise TooLargeError(f"A body must have at most {most} bytes, got more; send less.")
+    return bytes(body)
+
+
+def _text(body: bytes) -> str:
+    """The body's text, once it is clear that reading it stays within bounds.
+
+    Raises:
+        ParameterError: No text, no YAML, or aliases, by which a small text can mean gigabytes.
+    """
+    try:
+        text = body.decode()
+        has_aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParameterError(f"A config must be JSON or YAML in UTF-8, but {error}; mend it there.") from error
+    if has_aliases:
+        raise ParameterError("A config must not use YAML aliases here, got some; write out what they stand for.")
+    return text
+
+
+def _constraints(results: Results, bound: Bound, texts: Sequence[str]) -> list[Constraint]:
+    constraints = []
+    for text in texts:
+        name, separator, amount = text.partition("=")
+        if not separator:
+            raise ParameterError(f"A budget must have the form NAME=VALUE, got {text[:80]!r}; write latency=0.6x.")
+        supernet = results.supernet.measurements
+        constraints.append(constraint_for(name, bound, parse_amount(amount), supernet, results.aliases))
+    return constraints

@@ -1,0 +1,167 @@
+"""The service as a team uses it: processes of its own, a client, and kill -9 at any of them."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from nas.client import Client, ServiceError
+from tests.integration.commands import COMMAND, ENVIRONMENT, SEARCH, assert_sentence, nas
+
+LEASE_S = 3.0
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def until(holds: Callable[[], Any], *, what: str, timeout_s: float = 120.0) -> Any:
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        if found := holds():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come within {timeout_s:.0f} s")
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[tuple[Client, "subprocess.Popen[bytes]"]]:
+    """`nas serve` in a folder, ready for requests."""
+    port = free_port()
+    arguments = ["serve", "--data", str(folder), "--port", str(port), "--no-auth", "--lease", str(LEASE_S), *options]
+    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    try:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            until(lambda: process.poll() is None and answers(client), what="the service")
+            yield client, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def answers(client: Client) -> bool:
+    try:
+        list(client.jobs())
+    except ServiceError:
+        return False
+    return True
+
+
+def descendants(process: "subprocess.Popen[bytes]", module: str) -> list[psutil.Process]:
+    """Processes below that run a module."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if module in child.cmdline():
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def without_duration(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in trial.items() if key != "duration_s"} for trial in trials]
+
+
+def test_kill_9_at_any_process_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(SEARCH)
+    alone = nas("search", config, "--out", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    expected = json.loads(nas("trials", tmp_path / "alone", "--json").stdout)
+
+    with served(tmp_path / "data") as (client, process):
+        search_id = client.submit(config)
+
+        def stored() -> int:
+            return int(client.get(search_id)["num_trials"])
+
+        until(lambda: stored() >= 3, what="the third trial")
+        [child] = descendants(process, "nas.service.search_process")
+        child.kill()
+        before = until(lambda: stored() >= 8 and stored(), what="trials after the death of the search's process")
+        [worker] = descendants(process, "nas.cli")
+        worker.kill()
+        until(lambda: stored() > before, what="trials after the death of the worker", timeout_s=LEASE_S + 60)
+        events = list(client.watch(search_id))
+        assert client.get(search_id)["state"] == "complete"
+        assert without_duration(client.trials(search_id)) == without_duration(expected)
+        told = [event.data["number"] for event in events if event.kind == "trial"]
+        assert told == list(range(22))
+        assert [event.number for event in events] == list(range(1, len(events) + 1))
+        front = json.loads((tmp_path / "alone" / "front.json").read_text())
+        assert client.front(search_id)["trials"] == front["trials"]
+
+
+def test_a_worker_drains_within_ten_seconds_and_another_goes_on(tmp_path: Path) -> None:
+    with served(tmp_path / "data", "--workers", "0") as (client, _):
+        search_id = client.submit(SEARCH)
+
+        def worker() -> "subprocess.Popen[bytes]":
+            arguments = ["worker", "--data", str(tmp_path / "data"), "--lease", "60", "--until-idle"]
+            return subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+
+        first = worker()
+        until(lambda: client.get(search_id)["num_trials"] >= 2, what="the second trial")
+        asked_s = time.monotonic()
+        first.terminate()
+        assert first.wait(15) == 0
+        assert time.monotonic() - asked_s < 10
+        assert client.get(search_id)["state"] == "queued"
+        stored = client.trials(search_id)
+        second = worker()  # its lease would last a minute: what was given back is taken up at once
+        assert second.wait(180) == 0
+        assert client.get(search_id)["state"] == "complete"
+        assert client.trials(search_id)[: len(stored)] == stored
+
+
+def test_a_running_search_is_cancelled_and_keeps_what_it_found(tmp_path: Path) -> None:
+    with served(tmp_path / "data") as (client, process):
+        search_id = client.submit(SEARCH.replace("trials: 22", "trials: 2000"))
+        until(lambda: client.get(search_id)["num_trials"] >= 3, what="the third trial")
+        client.cancel(search_id)
+        until(lambda: client.is_over(search_id), what="the end", timeout_s=15)
+        assert client.get(search_id)["state"] == "cancelled"
+        assert len(client.trials(search_id)) >= 3
+        until(lambda: not descendants(process, "nas.service.search_process"), what="the end of its process")
+
+
+def test_the_commands_of_a_client(tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(SEARCH.replace("trials: 22", "trials: 8"))
+    with served(tmp_path / "data") as (client, _):
+        server = ("--server", str(client.url))
+        search_id = nas("submit", config, *server).stdout.strip()
+        watched = nas("watch", search_id, *server)
+        assert watched.returncode == 0, watched.stderr
+        assert watched.stdout.splitlines()[0] == "1: search queued"
+        assert watched.stdout.splitlines()[-1].endswith("search complete")
+        assert search_id in nas("jobs", *server, "--json").stdout
+        front = json.loads(nas("front", search_id, *server, "--json").stdout)
+        assert front["search"]["num_trials"] == 8
+        picked = json.loads(nas("pick", search_id, *server, "--max", "parameters=0.9x", "--json").stdout)
+        assert picked["number"] in [one["number"] for one in front["trials"]]
+        nothing = nas("pick", search_id, *server, "--max", "parameters=0.01x")
+        assert_sentence(nothing, exit_code=3, says=["No trial meets parameters", "the nearest is"])
+        unknown = nas("watch", "0" * 32, *server)
+        assert_sentence(unknown, exit_code=2, says=["must be one that was submitted"])
+        wrong = nas("submit", config, *server, "--set", "trails=3")
+        assert_sentence(wrong, exit_code=2, says=["did you mean 'trials'?"])
+    gone = nas("jobs", *server)
+    assert_sentence(gone, exit_code=2, says=["must answer", "nas serve"])
+
+
+def test_beyond_loopback_only_with_tokens(tmp_path: Path) -> None:
+    refused = nas("serve", "--data", tmp_path, "--no-auth", "--host", "0.0.0.0")
+    assert_sentence(refused, exit_code=2, says=["0.0.0.0"])

@@ -1,0 +1,245 @@
+"""The API as a client finds it, on both databases."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nas.service.api import Policy, create_app
+from nas.service.database import Database
+from nas.service.tokens import Tokens
+from tests.nas.service.searching import finished, submitted
+
+CONFIG = {"model": "bundled", "objectives": ["parameters", "perplexity"], "trials": 3}
+NOBODY = "0" * 32
+
+
+def client_of(database: Database, **policy: Any) -> TestClient:
+    return TestClient(create_app(database, Policy(**policy)), raise_server_exceptions=False)
+
+
+@pytest.fixture
+def client(database: Database) -> Iterator[TestClient]:
+    with client_of(database, has_auth=False) as opened:
+        yield opened
+
+
+def problem(answer: Any, status: int, kind: str) -> str:
+    """The sentence of a problem, checked for its form."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    body = answer.json()
+    assert set(body) == {"type", "title", "status", "detail", "instance"}
+    assert (body["type"], body["status"]) == (f"/problems/{kind}", status)
+    return str(body["detail"])
+
+
+def token(database: Database, owner: str, scope: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {Tokens(database).create(owner, [scope], None)}"}
+
+
+def test_a_search_is_accepted_and_waits(client: TestClient) -> None:
+    answer = client.post("/v1/searches", json=CONFIG)
+    assert answer.status_code == 202
+    found = client.get(f"/v1/searches/{answer.json()['id']}").json()
+    assert (found["state"], found["owner"], found["num_trials"], found["max_trials"]) == ("queued", "local", 0, 3)
+    assert found["config"]["model"]["name"] == "bundled"
+
+
+def test_yaml_is_a_body_too(client: TestClient) -> None:
+    answer = client.post("/v1/searches", content="model: bundled\nobjectives: [parameters, flops]\ntrials: 2\n")
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "problem_kind", "sentence"),
+    [
+        ({**CONFIG, "trails": 3}, 422, "config", "got 'trails'; did you mean 'trials'?"),
+        ({**CONFIG, "budget": {"latency": {"max": "cheap"}}}, 422, "config", "cheap"),
+        ([1, 2], 422, "config", "mapping"),
+        ({**CONFIG, "model": "/etc"}, 403, "refused", "/etc"),
+        ({**CONFIG, "model": {"name": "org/name", "trust_remote_code": True}}, 403, "refused", "trust_remote_code"),
+    ],
+)
+def test_a_bad_config_is_refused_with_a_sentence(
+    client: TestClient, body: Any, status: int, problem_kind: str, sentence: str
+) -> None:
+    assert sentence in problem(client.post("/v1/searches", json=body), status, problem_kind)
+    assert client.get("/v1/searches").json()["searches"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "problem_kind"),
+    [
+        (b"\xff\xfe", "parameter"),
+        (b"{", "config"),
+        (b"", "config"),
+        (b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "parameter"),
+        (b"!!python/object/apply:os.system [ls]", "config"),
+    ],
+)
+def test_a_body_that_is_no_config_is_refused(client: TestClient, body: bytes, problem_kind: str) -> None:
+    problem(client.post("/v1/searches", content=body), 422, problem_kind)
+
+
+def test_a_body_beyond_the_limit_is_refused_announced_or_not(database: Database) -> None:
+    with client_of(database, has_auth=False, max_body_bytes=1000) as client:
+        text = "#" * 1001
+        assert "at most 1000 bytes" in problem(client.post("/v1/searches", content=text), 413, "too-large")
+        chunks = (part.encode() for part in [text[:600], text[600:]])
+        assert "at most 1000 bytes" in problem(client.post("/v1/searches", content=chunks), 413, "too-large")
+
+
+def test_the_same_key_gives_the_same_search(client: TestClient) -> None:
+    first = client.post("/v1/searches", json=CONFIG, headers={"Idempotency-Key": "k"})
+    again = client.post("/v1/searches", json=CONFIG, headers={"Idempotency-Key": "k"})
+    assert first.json() == again.json()
+    other = client.post("/v1/searches", json={**CONFIG, "seed": 1}, headers={"Idempotency-Key": "k"})
+    assert "'k' stands for another config" in problem(other, 422, "idempotency-key")
+    assert len(client.get("/v1/searches").json()["searches"]) == 1
+
+
+def test_a_list_is_paged_newest_first(client: TestClient, database: Database) -> None:
+    ids = [submitted(database) for _ in range(7)]
+    seen, cursor = [], None
+    while True:
+        wanted = {"limit": 3} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/v1/searches", params=wanted).json()
+        seen += [one["id"] for one in page["searches"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == ids[::-1]
+    assert client.get("/v1/searches", params={"state": "complete"}).json()["searches"] == []
+
+
+@pytest.mark.parametrize("cursor", ["x", "AAAA", "é", "MS4wIGEgYg=="])
+def test_a_cursor_that_was_not_given_out_is_refused(client: TestClient, cursor: str) -> None:
+    assert "next_cursor of an earlier page" in problem(
+        client.get("/v1/searches", params={"cursor": cursor}), 422, "parameter"
+    )
+
+
+def test_a_finished_search_shows_trials_front_and_picks(client: TestClient, database: Database) -> None:
+    path = f"/v1/searches/{finished(database)}"
+    trials = client.get(f"{path}/trials").json()["trials"]
+    assert [trial["number"] for trial in trials] == list(range(6))
+    front = client.get(f"{path}/front").json()
+    assert front["constraints"] == []
+    half = client.get(f"{path}/front", params={"max": "parameters=0.8x"}).json()
+    limit = 0.8 * trials[0]["measurements"]["parameters"]["value"]
+    assert half["constraints"][0]["max"] == limit
+    assert all(one["measurements"]["parameters"]["value"] <= limit for one in half["trials"])
+    picked = client.get(f"{path}/pick", params={"max": "parameters=0.8x", "best": "perplexity"}).json()
+    assert picked["number"] in [one["number"] for one in half["trials"]]
+    nothing = client.get(f"{path}/pick", params={"max": "parameters=0.001x"})
+    assert "the nearest is trial 1" in problem(nothing, 404, "nothing-fits")
+
+
+@pytest.mark.parametrize("budget", ["parameters", "parameters=", "parameters=x", "speed=0.5x", "=", "parameters=nanx"])
+@pytest.mark.parametrize("verb", ["front", "pick"])
+def test_a_budget_that_cannot_be_read_is_refused(
+    client: TestClient, database: Database, verb: str, budget: str
+) -> None:
+    answer = client.get(f"/v1/searches/{finished(database)}/{verb}", params={"max": budget})
+    assert answer.status_code == 422
+    assert answer.json()["type"] in {"/problems/parameter", "/problems/budget"}
+
+
+def test_what_is_not_there_yet_is_a_conflict(client: TestClient, database: Database) -> None:
+    path = f"/v1/searches/{submitted(database)}"
+    for verb in ("front", "pick"):
+        assert "ask later" in problem(client.get(f"{path}/{verb}"), 409, "not-ready")
+
+
+def sent(text: str) -> list[tuple[str, str]]:
+    """The id and kind of each server-sent event."""
+    blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in text.strip().split("\n\n")]
+    return [(block["id"], block["event"]) for block in blocks]
+
+
+def test_events_come_in_order_and_go_on_after_the_last(client: TestClient, database: Database) -> None:
+    path = f"/v1/searches/{finished(database)}/events"
+    everything = sent(client.get(path).text)
+    assert [number for number, _ in everything] == [str(number) for number in range(1, len(everything) + 1)]
+    assert [kind for _, kind in everything].count("trial") == 6
+    assert everything[-1][1] == "state"
+    assert sent(client.get(path, headers={"Last-Event-ID": "4"}).text) == everything[4:]
+    assert sent(client.get(path, params={"after": 5}).text) == everything[5:]
+    for header in ("x", "-1", "9" * 19, "٣"):
+        answer = client.get(path, headers={"Last-Event-ID": header.encode()})
+        assert "must be the id of an event" in problem(answer, 422, "parameter")
+
+
+def test_cancelling_a_search_that_waits_ends_it(client: TestClient, database: Database) -> None:
+    path = f"/v1/searches/{submitted(database)}"
+    for _ in range(2):
+        answer = client.post(f"{path}/cancel")
+        assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert sent(client.get(f"{path}/events").text) == [("1", "state"), ("2", "state")]
+
+
+def test_an_id_that_is_none_is_refused_and_one_that_is_unknown_not_found(client: TestClient) -> None:
+    problem(client.get("/v1/searches/xyz"), 422, "parameter")
+    assert "must be one that was submitted" in problem(client.get(f"/v1/searches/{NOBODY}"), 404, "search")
+    problem(client.get("/v2"), 404, "http")
+    problem(client.delete("/v1/searches"), 405, "http")
+
+
+def routes(client: TestClient) -> list[tuple[str, str]]:
+    """Method and path of everything that is not open to all."""
+    found = []
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        if path not in {"/healthz", "/readyz"}:
+            found += [(method.upper(), path) for method in methods]
+    return found
+
+
+def test_nobody_sees_or_does_what_is_not_theirs(database: Database) -> None:
+    search_id = finished(database)
+    mine, other = token(database, "ada", "submit"), token(database, "eve", "submit")
+    reader, admin = token(database, "ada", "read"), token(database, "root", "admin")
+    wrong = {"Authorization": mine["Authorization"][:-1] + "x"}
+    revoked = token(database, "ada", "admin")
+    Tokens(database).revoke(revoked["Authorization"].removeprefix("Bearer nas_")[:16])
+    with client_of(database) as client:
+        matrix = routes(client)
+        assert len(matrix) >= 8
+        for method, path in matrix:
+            of_search = "{search_id}" in path
+            url = path.format(search_id=search_id)
+            body = None if of_search or method == "GET" else CONFIG
+
+            def status(headers: dict[str, str], method: str = method, url: str = url, body: Any = body) -> int:
+                return client.request(method, url, headers=headers, json=body).status_code
+
+            for bad in ({}, wrong, revoked, {"Authorization": "Basic YTpi"}):
+                answer = client.request(method, url, headers=bad, json=body)
+                problem(answer, 401, "token")
+                assert answer.headers["www-authenticate"] == "Bearer"
+            assert status(other) == (404 if of_search else 202 if method == "POST" else 200)
+            assert status(reader) == (403 if method == "POST" else 200)
+            assert status(admin) in {200, 202}
+            assert status(mine) in {200, 202}
+        assert [one["owner"] for one in client.get("/v1/searches", headers=other).json()["searches"]] == ["eve"]
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/readyz").json() == {"status": "ok"}
+
+
+def test_who_asks_too_often_is_told_when_to_come_back(database: Database) -> None:
+    with client_of(database, has_auth=False, requests_per_s=0.1, burst=3) as client:
+        answers = [client.get("/v1/searches") for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+        assert 9 <= int(answers[3].headers["retry-after"]) <= 10
+        assert "wait" in problem(answers[3], 429, "too-many-requests")
+
+
+def test_a_database_that_is_gone_is_said_so(database: Database, tmp_path: Path) -> None:
+    gone = Database(f"sqlite:///{tmp_path}/missing/nas.db")
+    with client_of(gone, has_auth=False) as client:
+        answer = client.get("/v1/searches")
+        assert "must be there" in problem(answer, 503, "database")
+        assert answer.headers["retry-after"]
+        problem(client.get("/readyz"), 503, "database")
+        assert client.get("/healthz").status_code == 200

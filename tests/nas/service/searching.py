@@ -1,0 +1,47 @@
+"""Searches in a database of the service, run in this process with a tiny model."""
+
+from pathlib import Path
+
+from nas.run import shape_to_json
+from nas.search import Search
+from nas.service.database import Database
+from nas.service.lease_store import LeaseStore
+from nas.service.queue import JobState, Lease, Queue
+from nas.service.searches import SEARCH, Searches
+from tests.nas.test_search import Bench
+
+
+def submitted(database: Database, *, owner: str = "ada", trials: int = 6) -> str:
+    bench = Bench(Path())
+    config = bench.config.model_copy(update={"trials": trials})
+    return Searches(database, Queue(database)).submit(config, owner=owner)
+
+
+def claimed(database: Database) -> Lease:
+    lease = Queue(database).claim("a test", [SEARCH])
+    assert lease is not None
+    return lease
+
+
+def begin(database: Database, lease: Lease) -> LeaseStore:
+    store = LeaseStore(database, Queue(database), lease)
+    shape = shape_to_json(Bench(Path()).prepared.supernet.shape)
+    store.write_environment({"search_id": lease.search_id, "device": {}, "supernet": shape})
+    return store
+
+
+def search_with(store: LeaseStore, *, trials: int = 6) -> None:
+    bench = Bench(Path())
+    config = bench.config.model_copy(update={"trials": trials})
+    Search(config, bench.prepared, store).run(bench.statuses.append)
+
+
+def finished(database: Database, *, owner: str = "ada") -> str:
+    """The id of a search that has run to its end."""
+    search_id = submitted(database, owner=owner)
+    lease = claimed(database)
+    search_with(begin(database, lease))
+    queue = Queue(database)
+    with queue.guarded(lease) as connection:
+        queue.end(connection, lease, JobState.COMPLETE)
+    return search_id

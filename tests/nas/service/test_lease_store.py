@@ -1,0 +1,119 @@
+"""A search's state under a lease: what a search in a folder finds, and nothing from those who have lost the lease."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, update
+
+from nas.service import tables
+from nas.service.database import Database
+from nas.service.events import Events
+from nas.service.lease_store import LeaseStore
+from nas.service.queue import Lease, LeaseLostError, Queue
+from nas.service.searches import Searches
+from nas.store.base import DuplicateTrialError
+from nas.trial import Trial
+from tests.nas.service.searching import begin, claimed, search_with, submitted
+from tests.nas.test_search import Bench
+
+
+@pytest.fixture
+def lease(database: Database) -> Lease:
+    submitted(database)
+    return claimed(database)
+
+
+def expire(database: Database, lease: Lease) -> None:
+    with database.transaction() as connection:
+        connection.execute(update(tables.jobs).where(tables.jobs.c.id == lease.job_id).values(lock_expires_at=0))
+
+
+def counts(database: Database) -> list[int]:
+    watched = (tables.trials, tables.events, tables.begun_trials)
+    with database.reading() as connection:
+        return [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in watched]
+
+
+def test_the_same_trials_and_front_as_in_a_folder(database: Database, lease: Lease, tmp_path: Path) -> None:
+    search_with(begin(database, lease), trials=12)
+    run = Bench(tmp_path / "run").run()
+    results = Searches(database, Queue(database)).results(lease.search_id)
+    assert [trial.sub_network for trial in results.trials] == [trial.sub_network for trial in run.trials]
+    assert [trial.number for trial in results.front()] == [trial.number for trial in run.front()]
+    assert results.record["hypervolume"] == run.record["hypervolume"]
+    assert results.record["search"]["id"] == lease.search_id
+
+
+def test_another_worker_goes_on_from_the_trials(database: Database, lease: Lease) -> None:
+    search_with(begin(database, lease), trials=4)
+    expire(database, lease)
+    second = claimed(database)
+    assert second.search_id == lease.search_id
+    search_with(begin(database, second), trials=6)
+    record = Searches(database, Queue(database)).get(lease.search_id)
+    assert record.num_trials == 6
+    told = [event.data["number"] for event in Events(database).after(lease.search_id, 0) if event.kind == "trial"]
+    assert told == [0, 1, 2, 3, 4, 5]
+
+
+def a_trial(store: LeaseStore) -> Trial:
+    return store.trials(Bench(Path()).prepared.supernet.shape)[-1]
+
+
+def test_who_has_lost_the_lease_writes_nothing(database: Database, lease: Lease) -> None:
+    store = begin(database, lease)
+    search_with(store, trials=3)
+    trial, front = a_trial(store), Searches(database, Queue(database)).results(lease.search_id).record
+    expire(database, lease)
+    before = counts(database)
+    for write in (
+        lambda: store.begin(trial.sub_network),
+        lambda: store.add(trial),
+        lambda: store.replace_measurements(trial),
+        lambda: store.write_front(dict(front) | {"hypervolume": 7.0}),
+        lambda: store.write_environment({}),
+        store.forget_begun,
+    ):
+        with pytest.raises(LeaseLostError, match="is not this worker's any more; its results so far are kept"):
+            write()
+    assert counts(database) == before
+
+
+def test_a_trial_is_stored_once(database: Database, lease: Lease) -> None:
+    store = begin(database, lease)
+    search_with(store, trials=3)
+    before = counts(database)
+    with pytest.raises(DuplicateTrialError, match="must be new to a search, but trial 2 or sub-network"):
+        store.add(a_trial(store))
+    assert counts(database) == before
+
+
+def test_beginnings_are_counted_until_a_trial_ends(database: Database, lease: Lease) -> None:
+    store = begin(database, lease)
+    search_with(store, trials=3)
+    trial = a_trial(store)
+    with database.transaction() as connection:
+        connection.execute(tables.trials.delete())
+    assert [store.begin(trial.sub_network) for _ in range(3)] == [1, 2, 3]
+    store.forget_begun()
+    assert store.begin(trial.sub_network) == 3
+    store.add(trial)
+    assert store.begin(trial.sub_network) == 1
+
+
+def test_the_front_is_told_of_when_it_changes(database: Database, lease: Lease) -> None:
+    store = begin(database, lease)
+    search_with(store, trials=6)
+    told = [dict(event.data) for event in Events(database).after(lease.search_id, 0) if event.kind == "front"]
+    assert all(now != before for before, now in pairwise(told))
+    record = Searches(database, Queue(database)).results(lease.search_id).record
+    assert told[-1] == {"hypervolume": record["hypervolume"], "trials": [one["number"] for one in record["trials"]]}
+
+
+def test_the_environment_is_that_of_who_began(database: Database, lease: Lease) -> None:
+    store = begin(database, lease)
+    store.write_environment({"another": "machine"})
+    environment = Searches(database, Queue(database)).get(lease.search_id).environment
+    assert environment is not None
+    assert "supernet" in environment
