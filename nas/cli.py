@@ -70,9 +70,26 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
 ) -> None:
     """Run a search here, with progress."""
-    from nas.commands.search import run_search
+    from nas.commands.search import conclude, run_search
 
-    run_search(config, out=out, overrides=overrides or [], resume=resume, console=_console())
+    conclude(run_search(config, out=out, overrides=overrides or [], resume=resume, console=_console()))
+
+
+@app.command()
+def rerun(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="Folder of the new run; default runs/<name>-<time>.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recorded search again, and say what agrees and what differs."""
+    from nas.commands.rerun import findings_table
+    from nas.commands.rerun import rerun as rerun_search
+
+    findings = rerun_search(run, out=out, quiet=as_json, console=_console())
+    if as_json:
+        _print_json([finding.to_json() for finding in findings])
+    else:
+        Console().print(findings_table(findings))
 
 
 @app.command()

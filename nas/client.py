@@ -152,6 +152,10 @@ class Client:
         """Ends a search; what it has found stays."""
         return self._ask("POST", f"/v1/searches/{search_id}/cancel")
 
+    def rerun(self, search_id: str) -> str:
+        """Submits the same config again; returns the new search's id."""
+        return str(self._ask("POST", f"/v1/searches/{search_id}/rerun")["id"])
+
     def watch(self, search_id: str, *, after: int = 0) -> Iterator[Event]:
         """What happens to a search, until it is over. A connection that breaks is taken up where it broke.
 

@@ -23,8 +23,8 @@ from nas.tables import trials_table
 
 def run_search(
     config_path: Path, *, out: Path | None, overrides: Sequence[str], resume: bool, console: Console
-) -> None:
-    """Runs a search, prints its front and names its report.
+) -> Path:
+    """Runs a search.
 
     Args:
         config_path: The config.
@@ -32,6 +32,9 @@ def run_search(
         overrides: ``key=value`` each.
         resume: Whether to go on with an interrupted run.
         console: For progress.
+
+    Returns:
+        The run's folder.
 
     Raises:
         ValueError: One of the subclasses that say what is wrong with the config, the folder or the model.
@@ -56,7 +59,7 @@ def run_search(
         if not resume:
             shutil.rmtree(folder)  # nothing was measured, so that nothing stands in the way of a mended config
         raise
-    _conclude(folder)
+    return folder
 
 
 def refuse_pruning(directory: RunDirectory) -> None:
@@ -105,7 +108,8 @@ def _newest_run(config: SearchConfig) -> Path:
     return runs[-1]
 
 
-def _conclude(folder: Path) -> None:
+def conclude(folder: Path) -> None:
+    """Prints a run's front, writes its report and names it."""
     run = Run.open(folder)
     members = run.front()
     console = Console()

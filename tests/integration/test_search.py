@@ -140,3 +140,14 @@ def test_report_can_be_written_again(run: Path) -> None:
     (run / "report.html").unlink()
     assert nas("report", run).returncode == 0
     assert (run / "report.html").exists()
+
+
+def test_a_repetition_agrees_with_the_run(run: Path, tmp_path: Path) -> None:
+    again = nas("rerun", run, "--out", tmp_path / "again", "--json")
+    assert again.returncode == 0, again.stderr
+    findings = {finding["what"]: finding for finding in json.loads(again.stdout)}
+    assert {"versions", "device", "sub-networks", "perplexity", "parameters", "front"} <= set(findings)
+    assert all(finding["agrees"] for finding in findings.values())
+    assert stored_trials(tmp_path / "again") == stored_trials(run)
+    damaged = nas("rerun", tmp_path / "nothing", "--out", tmp_path / "more")
+    assert_sentence(damaged, exit_code=2, says=["A run is a folder"])

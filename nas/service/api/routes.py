@@ -169,6 +169,13 @@ def _last_seen(
     return max(after, int(header))
 
 
+@search_routes.post("/{search_id}/rerun", status_code=202, summary="Search again", responses=documented(404))
+def rerun(request: Request, identity: Submitter, record: Visible) -> Submitted:
+    """Submits the same config and seed as a new search of whoever asks."""
+    config = SearchConfig.model_validate(record.config)
+    return Submitted(id=request.app.state.searches.submit(config, owner=identity.owner))
+
+
 @search_routes.get(
     "/{search_id}/events",
     summary="What happens to it",
