@@ -57,7 +57,7 @@ def run(order: Order) -> None:
     from nas.preparation import prepare
     from nas.run import shape_to_json
     from nas.search import Search
-    from nas.service.database import Database
+    from nas.service.database import Database, DatabaseError
     from nas.service.lease_store import LeaseStore
     from nas.service.queue import JobState, LeaseLostError, Queue
 
@@ -75,6 +75,8 @@ def run(order: Order) -> None:
         Search(config, prepared, store).run(_unheard)
     except LeaseLostError:
         return
+    except DatabaseError:  # no fault of the search's: it goes back into the queue, or its lease runs out
+        sys.exit(1)
     except ValueError as error:  # of our own: the config, the model, the budget
         state, (reason, _) = JobState.FAILED, describe_error(error)
     with queue.guarded(lease) as connection:

@@ -1,13 +1,16 @@
 """A search's state under a lease: what a search in a folder finds, and nothing from those who have lost the lease."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.engine import Connection
 
 from nas.service import tables
-from nas.service.database import Database
+from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
 from nas.service.lease_store import LeaseStore
 from nas.service.queue import Lease, LeaseLostError, Queue
@@ -117,3 +120,50 @@ def test_the_environment_is_that_of_who_began(database: Database, lease: Lease) 
     environment = Searches(database, Queue(database)).get(lease.search_id).environment
     assert environment is not None
     assert "supernet" in environment
+
+
+@contextmanager
+def failing(database: Database, monkeypatch: pytest.MonkeyPatch, *, times: int, after_commit: bool) -> Iterator[None]:
+    """Lets that many transactions fail, before they begin or when their commit is not answered."""
+    left, real = times, database.transaction
+
+    @contextmanager
+    def transaction() -> Iterator[Connection]:
+        nonlocal left
+        if left and not after_commit:
+            left -= 1
+            raise DatabaseError("The service's database must be there.")
+        with real() as connection:
+            yield connection
+        if left:
+            left -= 1
+            raise DatabaseError("The service's database must be there.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "transaction", transaction)
+        patch.setattr("nas.service.lease_store.RETRY_S", 0.0)
+        yield
+    assert left == 0
+
+
+@pytest.mark.parametrize("after_commit", [False, True])
+def test_a_database_that_comes_back_costs_no_trial(
+    database: Database, lease: Lease, monkeypatch: pytest.MonkeyPatch, after_commit: bool
+) -> None:
+    store = begin(database, lease)
+    search_with(store, trials=3)
+    trial = a_trial(store)
+    with database.transaction() as connection:
+        connection.execute(tables.trials.delete().where(tables.trials.c.number == trial.number))
+    with failing(database, monkeypatch, times=1 if after_commit else 3, after_commit=after_commit):
+        store.add(trial)
+    assert a_trial(store) == trial
+    told = [event.data["number"] for event in Events(database).after(lease.search_id, 0) if event.kind == "trial"]
+    assert told == [0, 1, 2, 2]  # the second time is that after the deletion above
+
+
+def test_patience_has_an_end(database: Database, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(database)
+    store = LeaseStore(database, queue, lease, patience_s=0.0)
+    with failing(database, monkeypatch, times=1, after_commit=False), pytest.raises(DatabaseError, match="must be"):
+        store.write_environment({})
