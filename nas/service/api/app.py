@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from nas.environment import DISTRIBUTION
 from nas.service.api import problems
 from nas.service.api.health import health_routes
+from nas.service.api.metrics import Metrics
 from nas.service.api.news import News
 from nas.service.api.routes import search_routes
 from nas.service.database import Database
@@ -71,6 +72,7 @@ def create_app(database: Database, policy: Policy) -> FastAPI:
     app.state.policy = policy
     app.state.news = news
     app.state.database = database
+    app.state.metrics = Metrics(app.state.searches)
     app.state.limiter = RateLimiter(policy.requests_per_s, policy.burst)
 
     @app.middleware("http")
@@ -81,6 +83,7 @@ def create_app(database: Database, policy: Policy) -> FastAPI:
             return problems.problem(request, 413, "too-large", detail)
         return await proceed(request)
 
+    app.middleware("http")(app.state.metrics.observe)
     problems.install(app)
     app.include_router(health_routes)
     app.include_router(search_routes)

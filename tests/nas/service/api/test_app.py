@@ -191,7 +191,7 @@ def routes(client: TestClient) -> list[tuple[str, str]]:
     """Method and path of everything that is not open to all."""
     found = []
     for path, methods in client.get("/openapi.json").json()["paths"].items():
-        if path not in {"/healthz", "/readyz"}:
+        if path not in {"/healthz", "/readyz", "/metrics"}:
             found += [(method.upper(), path) for method in methods]
     return found
 
@@ -243,3 +243,15 @@ def test_a_database_that_is_gone_is_said_so(database: Database, tmp_path: Path) 
         assert answer.headers["retry-after"]
         problem(client.get("/readyz"), 503, "database")
         assert client.get("/healthz").status_code == 200
+
+
+def test_metrics_count_searches_and_requests(client: TestClient, database: Database) -> None:
+    search_id = submitted(database)
+    client.get(f"/v1/searches/{search_id}")
+    client.get(f"/v1/searches/{NOBODY}")
+    lines = client.get("/metrics").text.splitlines()
+    assert 'nas_searches{state="queued"} 1.0' in lines
+    assert 'nas_searches{state="running"} 0.0' in lines
+    counted = 'nas_http_request_seconds_count{method="GET",route="/v1/searches/{search_id}",status="%d"} 1.0'
+    assert {counted % 200, counted % 404} <= set(lines)
+    assert not any(search_id in line for line in lines)
