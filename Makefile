@@ -39,6 +39,8 @@ $(INSTALLED): pyproject.toml requirements.lock
 quickstart: $(INSTALLED) ## Run a small search on the CPU (OUT=folder)
 	$(BIN)/nas search configs/quickstart.yaml $(if $(OUT),--out "$(OUT)")
 
+# One thread unless you say otherwise: the tests' models are tiny, and on a busy machine threads wait for each other.
+test: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED) ## Run the tests (ARGS="-k pareto")
 	$(BIN)/python -m pytest $(ARGS)
 
