@@ -310,11 +310,12 @@ def worker(
     data: DataOption = DATA,
     lease: LeaseOption = 30.0,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing waits.")] = False,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Work through the service's queue."""
     from nas.commands.service import database_url, work
 
-    work(database_url(url, data), lease_s=lease, until_idle=until_idle)
+    work(database_url(url, data), lease_s=lease, until_idle=until_idle, parent=parent)
 
 
 @app.command()

@@ -22,6 +22,8 @@ except ImportError as error:  # pragma: no cover
     raise ImportError("The client needs the extra service; install it: pip install 'nas-llm[service]'.") from error
 
 RECONNECT_S = 1.0
+UNDER_WAY = frozenset({"queued", "running"})
+"""States of a search to which something will still happen."""
 
 
 class ServiceError(ValueError):
@@ -156,27 +158,35 @@ class Client:
         """Submits the same config again; returns the new search's id."""
         return str(self._ask("POST", f"/v1/searches/{search_id}/rerun")["id"])
 
-    def watch(self, search_id: str, *, after: int = 0) -> Iterator[Event]:
+    def watch(self, search_id: str, *, after: int = 0, patience_s: float = 60.0) -> Iterator[Event]:
         """What happens to a search, until it is over. A connection that breaks is taken up where it broke.
 
         Args:
             search_id: Which.
             after: Number of the last event that is known already.
+            patience_s: How long a service that does not answer is waited for.
+
+        Raises:
+            UnreachableError: It did not come back.
         """
-        number = after
+        number, heard_s = after, time.monotonic()
         while True:
             try:
                 for event in self._events(search_id, number):
-                    number = event.number
+                    number, heard_s = event.number, time.monotonic()
                     yield event
-            except httpx.TransportError:
+                found = self.get(search_id)
+                if found["num_events"] <= number and found["state"] not in UNDER_WAY:
+                    return
+                heard_s = time.monotonic()
+            except (httpx.TransportError, UnreachableError) as error:
+                if time.monotonic() - heard_s > patience_s:
+                    raise self._unreachable(error) from error
                 time.sleep(RECONNECT_S)
-            if self.get(search_id)["num_events"] <= number and self.is_over(search_id):
-                return
 
     def is_over(self, search_id: str) -> bool:
         """Whether nothing will happen to it any more."""
-        return self.get(search_id)["state"] not in {"queued", "running"}
+        return self.get(search_id)["state"] not in UNDER_WAY
 
     def close(self) -> None:
         """Closes its connections."""
@@ -204,14 +214,18 @@ class Client:
         try:
             answer = self._http.request(method, path, **more)
         except httpx.TransportError as error:
-            raise UnreachableError(
-                f"The service at {self._http.base_url} must answer, but: {error}; start it with `nas serve`, or mend "
-                "the URL."
-            ) from error
+            raise self._unreachable(error) from error
         if answer.is_error:
             raise _error(answer)
         found: dict[str, Any] = answer.json()
         return found
+
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        if isinstance(error, UnreachableError):
+            return error
+        return UnreachableError(
+            f"The service at {self.url} must answer, but: {error}; start it with `nas serve`, or mend the URL."
+        )
 
 
 def _error(answer: httpx.Response) -> ServiceError:

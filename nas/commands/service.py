@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from nas.service.database import Database
 from nas.service.limits import check_bind
+from nas.service.processes import end_with
 from nas.service.schema import require_current, upgrade
 from nas.service.tokens import Tokens
 from nas.service.worker import Worker
@@ -81,7 +83,16 @@ def serve(serving: Serving, console: Console) -> None:
         model_roots=tuple(serving.model_roots),
         allow_remote_code=serving.allow_remote_code,
     )
-    arguments = [sys.executable, "-m", "nas.cli", "worker", "--lease", str(serving.lease_s)]
+    arguments = [
+        sys.executable,
+        "-m",
+        "nas.cli",
+        "worker",
+        "--lease",
+        str(serving.lease_s),
+        "--parent",
+        str(os.getpid()),
+    ]
     console.print(f"http://{serving.host}:{serving.port} with {serving.num_workers} worker(s)", highlight=False)
     with kept_running(arguments, os.environ | {"NAS_DATABASE_URL": serving.url}, number=serving.num_workers):
         uvicorn.run(create_app(database, policy), host=serving.host, port=serving.port, log_level="warning")
@@ -113,8 +124,14 @@ def kept_running(arguments: Sequence[str], environment: Mapping[str, str], *, nu
             process.wait()
 
 
-def work(url: str, *, lease_s: float, until_idle: bool) -> None:
+def work(url: str, *, lease_s: float, until_idle: bool, parent: int | None) -> None:
     """Works until it is told to stop.
+
+    Args:
+        url: The database's.
+        lease_s: Of its claims.
+        until_idle: End when there is nothing to do.
+        parent: A process to end with; None for none.
 
     Raises:
         SchemaError: The database is not the service's, or of another version.
@@ -125,6 +142,8 @@ def work(url: str, *, lease_s: float, until_idle: bool) -> None:
     database.close()
     worker = Worker(url, lease_s=lease_s)
     worker.stop_on_signals()
+    if parent is not None:
+        end_with(parent, signal.SIGTERM)
     worker.run(until_idle=until_idle)
 
 

@@ -5,7 +5,6 @@ the claim from standard input as one JSON object, renews nothing (its worker doe
 where that is lost, it ends.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -13,9 +12,8 @@ import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nas.service.processes import end_with
 from nas.service.queue import Lease
-
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +42,7 @@ class Order:
 def main() -> None:
     """Reads the order and carries it out."""
     order = Order(**json.loads(sys.stdin.readline()))
-    _die_with(order.parent)
+    end_with(order.parent, signal.SIGKILL)
     run(order)
 
 
@@ -85,14 +83,6 @@ def run(order: Order) -> None:
 
 def _unheard(status: object) -> None:
     """Who wants to know how the search stands reads its events."""
-
-
-def _die_with(parent: int) -> None:
-    """Ends this process when its worker ends, however that happens (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -162,6 +162,28 @@ def test_the_commands_of_a_client(tmp_path: Path) -> None:
     assert_sentence(gone, exit_code=2, says=["must answer", "nas serve"])
 
 
+def test_a_client_goes_on_watching_when_the_service_comes_back(tmp_path: Path) -> None:
+    with served(tmp_path / "data") as (client, process):
+        search_id = client.submit(SEARCH)
+        port = client.url.rpartition(":")[2]
+        watching = client.watch(search_id)
+        seen = [next(watching) for _ in range(4)]
+        workers = descendants(process, "nas.cli")
+        process.kill()
+        process.wait()
+        assert psutil.wait_procs(workers, timeout=10)[1] == []  # they would be too many once it is started again
+        arguments = ["serve", "--data", str(tmp_path / "data"), "--port", port, "--no-auth", "--lease", str(LEASE_S)]
+        again = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        try:
+            seen += list(watching)
+            assert client.get(search_id)["state"] == "complete"
+        finally:
+            again.terminate()
+            again.wait(30)
+    assert [event.number for event in seen] == list(range(1, len(seen) + 1))
+    assert [event.data["number"] for event in seen if event.kind == "trial"] == list(range(22))
+
+
 def test_beyond_loopback_only_with_tokens(tmp_path: Path) -> None:
     refused = nas("serve", "--data", tmp_path, "--no-auth", "--host", "0.0.0.0")
     assert_sentence(refused, exit_code=2, says=["0.0.0.0"])
