@@ -94,6 +94,8 @@ def serve(serving: Serving, console: Console) -> None:
         str(os.getpid()),
     ]
     console.print(f"http://{serving.host}:{serving.port} with {serving.num_workers} worker(s)", highlight=False)
+    # uvicorn ends by the signal that it was sent, by default at once: workers would be left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with kept_running(arguments, os.environ | {"NAS_DATABASE_URL": serving.url}, number=serving.num_workers):
         uvicorn.run(create_app(database, policy), host=serving.host, port=serving.port, log_level="warning")
 

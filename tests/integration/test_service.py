@@ -46,8 +46,10 @@ def served(folder: Path, *options: str) -> Iterator[tuple[Client, "subprocess.Po
             until(lambda: process.poll() is None and answers(client), what="the service")
             yield client, process
     finally:
+        left = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+    assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
 def answers(client: Client) -> bool:
