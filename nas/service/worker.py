@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -58,11 +57,11 @@ class Worker:
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._database = Database(database_url)
         self._queue = Queue(self._database, lease_s=lease_s)
-        self._stop = threading.Event()
+        self._is_stopping = False  # a plain flag: an event's lock may be held when a signal comes
 
     def stop(self) -> None:
-        """Asks it to give back what it holds and end."""
-        self._stop.set()
+        """Asks it to give back what it holds and end, within moments."""
+        self._is_stopping = True
 
     def stop_on_signals(self) -> None:
         """Lets SIGTERM and SIGINT stop it."""
@@ -80,14 +79,14 @@ class Worker:
         Args:
             until_idle: End when there is nothing to do, in place of waiting for more.
         """
-        while not self._stop.is_set():
+        while not self._is_stopping:
             lease = self._patiently(lambda: self._queue.claim(self._name, [SEARCH]))
             if lease is not None:
                 self._work(lease)
             elif until_idle:
                 break
             else:
-                self._stop.wait(POLL_S)
+                time.sleep(POLL_S)
         self._database.close()
 
     def _work(self, lease: Lease) -> None:
@@ -123,7 +122,8 @@ class Worker:
         """Renews the lease until there is no reason to."""
         renewed_s = time.monotonic()
         while process.poll() is None:
-            if self._stop.wait(POLL_S):
+            time.sleep(POLL_S)
+            if self._is_stopping:
                 return _End.STOPPED
             if time.monotonic() - renewed_s >= self._lease_s / RENEWALS:
                 try:
@@ -147,10 +147,10 @@ class Worker:
 
     def _patiently(self, act: Callable[[], T]) -> T | None:
         """Waits out a database that is restarting or has no room."""
-        while not self._stop.is_set():
+        while not self._is_stopping:
             try:
                 return act()
             except DatabaseError as error:
                 LOG.warning("%s", error)
-                self._stop.wait(POLL_S)
+                time.sleep(POLL_S)
         return None
