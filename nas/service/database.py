@@ -24,6 +24,9 @@ from sqlalchemy.sql import ColumnElement
 BUSY_S = 30.0
 """How long a writer of SQLite waits for another one; transactions here take milliseconds."""
 
+CONNECT_S = 10
+"""How long a PostgreSQL server may take to answer at all."""
+
 READS = "nas_reads"
 """Execution option of connections that do not write."""
 
@@ -128,7 +131,7 @@ def _public(url: str) -> str:
 def _options(backend: str) -> dict[str, Any]:
     if backend == "sqlite":
         return {"connect_args": {"timeout": BUSY_S}}
-    return {"pool_size": 10, "max_overflow": 20}
+    return {"pool_size": 10, "max_overflow": 20, "connect_args": {"connect_timeout": CONNECT_S}}
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
