@@ -22,7 +22,6 @@ import argparse
 import json
 import math
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,10 +30,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pruning_tables import table
 from record import argument_parser, contention, publish
 
 from evaluators import make_evaluator
-from evaluators.base import Evaluator, Measurement
+from evaluators.base import Evaluator
 from evaluators.encoder_tasks import make_task
 from evaluators.inputs import Batch
 from evaluators.latency import Latency
@@ -76,8 +76,8 @@ def neurons_by(scores: Callable[[Evidence], NDArray[np.float64]]) -> Pruner:
 
 ABLATIONS: dict[str, Pruner] = {
     "neurons_magnitude": neurons_by(lambda evidence: evidence.scores("magnitude").neurons_LN),
-    "neurons_r2": neurons_by(lambda evidence: evidence.once("r2", lambda: weight_scores(evidence))),
-    "neurons_d2": neurons_by(lambda evidence: evidence.once("d2", lambda: data_scores(evidence))),
+    "neurons_r2": neurons_by(weight_scores),
+    "neurons_d2": neurons_by(data_scores),
     "neurons_random": neurons_by(
         lambda evidence: evidence.generator().random((evidence.shape.num_layers, evidence.shape.num_neurons))
     ),
@@ -120,7 +120,7 @@ def main() -> None:
                 if options.rows:
                     with options.rows.open("a") as file:
                         file.write(json.dumps(row) + "\n")
-    print(table(rows, evaluator, full[evaluator.name]))
+    print(f"{evaluator.name}, supernet {full[evaluator.name].value:.4g}\n{table(rows)}")
     result = {
         "benchmark": "pruning_methods",
         "supernet": {name: full[name].to_json() for name in names([evaluator, *others])},
@@ -252,37 +252,6 @@ def examples(supernet: Supernet, seed: int, options: argparse.Namespace) -> Sequ
         )[-(options.examples // options.batch_size) :]
     order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
     return [batches[number] for number in order]
-
-
-def table(rows: Sequence[Row], evaluator: Evaluator, full: Measurement) -> str:
-    """Mean over seeds ± its standard error, by pruner and recovery (rows) and share (columns)."""
-    shares = sorted({row["share"] for row in rows}, reverse=True)
-    lines = [
-        f"| pruner | recovery | {' | '.join(f'{share:.0%}' for share in shares)} |",
-        "|---|---|" + "---|" * len(shares),
-    ]
-    for pruner in dict.fromkeys(row["pruner"] for row in rows):
-        for recovery in dict.fromkeys(row["recovery"] for row in rows):
-            cells = [cell([row for row in rows if key(row) == (pruner, recovery, share)]) for share in shares]
-            lines.append(f"| {pruner} | {recovery} | {' | '.join(cells)} |")
-    return f"{evaluator.name}, supernet {full.value:.4f}\n" + "\n".join(lines)
-
-
-def key(row: Mapping[str, Any]) -> tuple[str, str, float]:
-    return row["pruner"], row["recovery"], row["share"]
-
-
-def cell(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "—"
-    scores = [row["score"] for row in rows]
-    mean = statistics.fmean(scores)
-    if len(scores) > 1:
-        error = statistics.stdev(scores) / math.sqrt(len(scores))
-    else:
-        low, high = rows[0]["ci95"] or (mean, mean)
-        error = (high - low) / 2 / 1.96
-    return f"{mean:.4g} ± {error:.2g}"
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def filled(place: re.Match[str]) -> str:
     return place[1] + table(rows, also=options.get("also")) + place[4]
 
 
-def table(rows: Sequence[Mapping[str, Any]], *, also: str | None) -> str:
+def table(rows: Sequence[Mapping[str, Any]], *, also: str | None = None) -> str:
     """One line for each pruner and recovery, one column for each share."""
     shares = sorted({row["share"] for row in rows}, reverse=True)
     lines = [

@@ -331,10 +331,9 @@ def submit(
 ) -> None:
     """Submit a search to the service, and print its id."""
     from nas.commands.remote import submit_config
-    from nas.commands.service import new_key
 
     with _client(server, token) as client:
-        print(submit_config(client, config, overrides=overrides or [], key=key or new_key()))
+        print(submit_config(client, config, overrides=overrides or [], key=key))
 
 
 @app.command()

@@ -7,16 +7,19 @@ from typing import Literal
 
 from nas.amount import parse_amount
 from nas.front import Goal, front_of
-from nas.objectives import BudgetError, Constraint, Objective, constraint_for, measured_name
+from nas.objectives import BudgetError, Objective, constraint_for, measured_name
 from nas.results import Results
 from nas.trial import Trial
+
+Budget = tuple[Literal["max", "min"], str]
+"""Such as ``("max", "latency=0.6x")``."""
 
 
 class NothingFitsError(ValueError):
     """No trial meets the budgets asked for."""
 
 
-def pick(run: Results, *, budgets: Sequence[tuple[Literal["max", "min"], str]], best: str | None = None) -> Trial:
+def pick(run: Results, *, budgets: Sequence[Budget], best: str | None = None) -> Trial:
     """The best trial of a run within budgets.
 
     The run's own budget does not count: the same trials are asked again under another one.
@@ -31,19 +34,23 @@ def pick(run: Results, *, budgets: Sequence[tuple[Literal["max", "min"], str]], 
         BudgetError: A budget or ``best`` names nothing measured.
         AmountError: A budget's amount cannot be read.
     """
-    supernet = run.supernet.measurements
+    goal = goal_within(run, budgets)
+    front = front_of(run.trials, goal)
+    if not front:
+        raise NothingFitsError(_nearest(run, goal))
+    objective = _objective(run, best)
+    return min(front, key=lambda trial: (objective.minimised(trial.measurements), trial.number))
+
+
+def goal_within(run: Results, budgets: Sequence[Budget]) -> Goal:
+    """The objectives of a search under other budgets than its own. The arguments and errors are those of ``pick``."""
     constraints = []
     for bound, text in budgets:
         name, separator, amount = text.partition("=")
         if not separator:
             raise BudgetError(f"A budget must have the form NAME=VALUE, got {text!r}; write latency=0.6x.")
-        constraints.append(constraint_for(name, bound, parse_amount(amount), supernet, run.aliases))
-    goal = Goal(objectives=run.goal.objectives, constraints=tuple(constraints))
-    front = front_of(run.trials, goal)
-    if not front:
-        raise NothingFitsError(_nearest(run, constraints))
-    objective = _objective(run, best)
-    return min(front, key=lambda trial: (objective.minimised(trial.measurements), trial.number))
+        constraints.append(constraint_for(name, bound, parse_amount(amount), run.supernet.measurements, run.aliases))
+    return Goal(objectives=run.goal.objectives, constraints=tuple(constraints))
 
 
 def _objective(run: Results, best: str | None) -> Objective:
@@ -53,9 +60,9 @@ def _objective(run: Results, best: str | None) -> Objective:
     return objectives[measured_name(run.aliases.get(best, best), list(objectives))]
 
 
-def _nearest(run: Results, constraints: Sequence[Constraint]) -> str:
+def _nearest(run: Results, limited: Goal) -> str:
     """How close the trial comes that exceeds the budgets by least."""
-    limited = Goal(objectives=run.goal.objectives, constraints=tuple(constraints))
+    constraints = limited.constraints
     unlimited = replace(limited, constraints=())
     candidates = [
         trial

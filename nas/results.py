@@ -68,13 +68,21 @@ def results_of(shape: SupernetShape, trials: Sequence[Trial], record: Mapping[st
     Raises:
         KeyError, TypeError: The record is no front.
     """
-    goal = Goal(
+    return Results(shape=shape, trials=tuple(trials), goal=goal_of(record), record=record)
+
+
+def goal_of(record: Mapping[str, Any]) -> Goal:
+    """The goal that a front was made for.
+
+    Raises:
+        KeyError, TypeError: The record is no front.
+    """
+    return Goal(
         objectives=tuple(
             Objective(name=one["name"], unit=one["unit"], direction=one["direction"]) for one in record["objectives"]
         ),
         constraints=tuple(Constraint.from_json(one) for one in record["constraints"]),
     )
-    return Results(shape=shape, trials=tuple(trials), goal=goal, record=record)
 
 
 def shape_from_record(record: Mapping[str, Any]) -> SupernetShape:

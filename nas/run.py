@@ -9,7 +9,7 @@ from nas.config import SearchConfig
 from nas.environment import describe_environment
 from nas.front import hypervolume_by_trial
 from nas.report import ReportFiles, write_report
-from nas.results import Results, results_of, shape_from_record
+from nas.results import Results, goal_of, shape_from_record
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.store.trial_store import TrialStore
 from nas.supernet.supernet import Supernet
@@ -45,13 +45,13 @@ class Run(Results):
                 "restore it from a copy."
             )
         try:
-            found = results_of(shape, trials, record)
+            goal = goal_of(record)
         except (KeyError, TypeError) as error:
             raise RunDirectoryError(
                 f"{directory.front_path} must be a front as `nas search` wrote it, but {error} is missing; "
                 "restore it from a copy, or let the search go on by --resume."
             ) from error
-        return cls(directory=directory, shape=shape, trials=trials, goal=found.goal, record=record)
+        return cls(directory=directory, shape=shape, trials=trials, goal=goal, record=record)
 
     def write_report(self) -> ReportFiles:
         """Writes the report into the run's directory.
@@ -82,10 +82,14 @@ def create_run_directory(folder: Path, config: SearchConfig, supernet: Supernet,
     Raises:
         RunDirectoryError: The folder is in use, or cannot be written to.
     """
-    environment = describe_environment(config.seed, supernet.device)
-    environment["search_id"] = uuid.uuid4().hex
-    environment["supernet"] = shape_to_json(supernet.shape)
+    environment = describe_run(config, supernet, search_id=uuid.uuid4().hex)
     return RunDirectory.create(folder, config_yaml=config.to_yaml(), environment={**environment, **more})
+
+
+def describe_run(config: SearchConfig, supernet: Supernet, *, search_id: str) -> dict[str, Any]:
+    """Where a search runs, and what it cuts sub-networks from: its environment, in a folder or in the service."""
+    environment = describe_environment(config.seed, supernet.device)
+    return {**environment, "search_id": search_id, "supernet": shape_to_json(supernet.shape)}
 
 
 def shape_to_json(shape: SupernetShape) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """`nas submit`, `nas jobs`, `nas watch`, `nas cancel`, and the verbs of local runs, asked of a service."""
 
-import json
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -17,15 +16,21 @@ from nas.tables import moment, shown
 from nas.trial import Trial
 
 
-def submit_config(client: Client, config: Path, *, overrides: Sequence[str], key: str) -> str:
+def submit_config(client: Client, config: Path, *, overrides: Sequence[str], key: str | None) -> str:
     """Submits a config file, checked here first.
+
+    Args:
+        client: Of the service.
+        config: The file.
+        overrides: ``key=value`` each.
+        key: The same one gives the same search; None for a new one.
 
     Raises:
         ConfigError: The file is no config.
         ServiceError: The service refuses it.
     """
-    resolved = yaml.safe_load(load_config(config, overrides).to_yaml())
-    return client.submit(json.dumps(resolved), idempotency_key=key)
+    resolved = load_config(config, overrides).model_dump(mode="json")
+    return client.submit(resolved, idempotency_key=key or secrets.token_hex(16))
 
 
 def jobs_table(searches: Sequence[Mapping[str, Any]]) -> Table:

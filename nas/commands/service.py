@@ -2,7 +2,6 @@
 
 import logging
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -174,8 +173,3 @@ def _tokens(url: str) -> Tokens:
     database = Database(url)
     upgrade(database)
     return Tokens(database)
-
-
-def new_key() -> str:
-    """An idempotency key, so that a submit that is repeated after a broken connection makes one search."""
-    return secrets.token_hex(16)

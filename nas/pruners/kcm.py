@@ -8,18 +8,20 @@ that are no padding. Neurons of all layers compete; heads all stay. The paper's 
 recovery ``rescale``, which needs no labels either.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from evaluators.inputs import Batch
 from nas.pruners.costs import UnitCosts
 from nas.pruners.errors import BudgetTooSmallError
 from nas.pruners.evidence import Evidence
 from nas.pruners.representatives import min_max, representative_scores
 from nas.supernet.importance.base import Scores
 from nas.supernet.importance.recording import feature_statistics, output_weight
+from nas.supernet.supernet import Supernet
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 
@@ -30,7 +32,7 @@ def prune_by_kcm(evidence: Evidence, costs: UnitCosts, budget: float) -> SubNetw
     Raises:
         BudgetTooSmallError: The heads alone cost more than the budget.
     """
-    return keep_neurons(evidence.once("kcm", lambda: kcm_scores(evidence)), evidence.shape, costs, budget)
+    return keep_neurons(kcm_scores(evidence), evidence.shape, costs, budget)
 
 
 def keep_neurons(scores_LN: Scores, shape: SupernetShape, costs: UnitCosts, budget: float) -> SubNetwork:
@@ -57,17 +59,24 @@ def kcm_scores(evidence: Evidence) -> Scores:
     return weight_scores(evidence) * data_scores(evidence)
 
 
-@torch.no_grad()
 def weight_scores(evidence: Evidence) -> Scores:
-    """R2: ``(num_layers, num_neurons)`` in [0, 1], from the weights alone."""
-    mlp = evidence.supernet.family.mlp
-    return _stacked(representative_scores(output_weight(layer, mlp).T.float()) for layer in evidence.supernet.layers)
+    """R2: ``(num_layers, num_neurons)`` in [0, 1], from the weights alone, computed once."""
+    return evidence.once("R2", lambda: _weight_scores(evidence.supernet))
 
 
 def data_scores(evidence: Evidence) -> Scores:
-    """D2: ``(num_layers, num_neurons)`` in [0, 1], from unlabelled examples."""
-    supernet = evidence.supernet
-    unlabelled = [batch.unlabelled for batch in evidence.batches]
+    """D2: ``(num_layers, num_neurons)`` in [0, 1], from unlabelled examples, computed once."""
+    return evidence.once("D2", lambda: _data_scores(evidence.supernet, evidence.batches))
+
+
+@torch.no_grad()
+def _weight_scores(supernet: Supernet) -> Scores:
+    mlp = supernet.family.mlp
+    return _stacked(representative_scores(output_weight(layer, mlp).T.float()) for layer in supernet.layers)
+
+
+def _data_scores(supernet: Supernet, batches: Sequence[Batch]) -> Scores:
+    unlabelled = [batch.unlabelled for batch in batches]
     driven_LN = feature_statistics(supernet, supernet.family.mlp, unlabelled).mean_absolute_LF
     return _stacked(min_max(torch.from_numpy(driven_N)) for driven_N in driven_LN)
 

@@ -202,7 +202,13 @@ class _Layer:
         bias_D = projection._parameters.get("bias")
         cross_DS, num_tokens = torch.zeros_like(weight_DS), 0
         gram_SS = weight_DS.new_zeros(len(positions_S), len(positions_S))
-        for features_RS, target_RD in _gathered(self._pairs(name, calls, hidden, aims, sub_network, positions_S)):
+
+        def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+            for call, hidden_BTD, aim in zip(calls, hidden, aims, strict=True):
+                reading = self._read(call, hidden_BTD, self.kept(sub_network))
+                yield reading.features[name][:, positions_S].float(), aim[name] - self._before(reading, name)
+
+        for features_RS, target_RD in _gathered(pairs()):
             if bias_D is not None:
                 target_RD = target_RD - bias_D.float()
             gram_SS += features_RS.T @ features_RS
@@ -215,20 +221,6 @@ class _Layer:
             unit_width=sub_network.shape.head_dim if name == "attention" else 1,
             num_tokens=num_tokens,
         )
-
-    def _pairs(
-        self,
-        name: SublayerName,
-        calls: list[_Call],
-        hidden: list[Tensor],
-        aims: list[dict[SublayerName, Tensor]],
-        sub_network: SubNetwork,
-        positions_S: Tensor,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each batch the features of kept units and what they should add, bias included: ``(R, S), (R, D)``."""
-        for call, hidden_BTD, aim in zip(calls, hidden, aims, strict=True):
-            reading = self._read(call, hidden_BTD, self.kept(sub_network))
-            yield reading.features[name][:, positions_S].float(), aim[name] - self._before(reading, name)
 
     def _before(self, reading: _Reading, name: SublayerName) -> Tensor | float:
         """The part of the target that the stream before the sublayer makes up for; 0 where that is left out."""

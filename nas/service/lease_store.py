@@ -13,6 +13,7 @@ from nas.service import tables
 from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
 from nas.service.queue import Lease, Queue
+from nas.service.searches import Searches
 from nas.store.base import DuplicateTrialError
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
@@ -50,14 +51,9 @@ class LeaseStore:
 
     def trials(self, shape: SupernetShape) -> list[Trial]:
         """All trials by number."""
-        mine = select(tables.trials).where(tables.trials.c.search_id == self.search_id)
-
-        def read() -> list[Trial]:
-            with self._database.reading() as connection:
-                rows = connection.execute(mine.order_by(tables.trials.c.number)).mappings().all()
-            return [Trial.from_json({**row}, shape) for row in rows]
-
-        return self._patiently(read)
+        searches = Searches(self._database, self._queue)
+        rows = self._patiently(lambda: searches.trials(self.search_id))
+        return [Trial.from_json(row, shape) for row in rows]
 
     def begin(self, sub_network: SubNetwork) -> int:
         """Counts the times that the sub-network was begun without an end, this one included."""

@@ -28,6 +28,11 @@ from nas.service.events import Events
 MAX_CLAIMS = 6
 """How often a job may be taken up without getting on before it fails: more often than a single trial may crash."""
 
+NO_MORE_CLAIMS = (
+    f"A job must not end its workers, but this one ended {MAX_CLAIMS} without getting on; look at the worker's log and "
+    "at its memory, and submit it again."
+)
+
 
 class LeaseLostError(RuntimeError):
     """The job is another worker's by now, or ended; nothing was written."""
@@ -118,16 +123,20 @@ class Queue:
                 row = self._claim(connection, owner, kinds)
                 if row is None:
                     return None
-                if row["num_claims"] <= MAX_CLAIMS and not row["cancel_requested"]:
-                    self._announce(connection, row["search_id"], row["kind"], JobState.RUNNING, worker=owner)
-                    return Lease(
-                        job_id=row["id"],
-                        token=row["lock_token"],
-                        search_id=row["search_id"],
-                        kind=row["kind"],
-                        payload=row["payload"],
-                    )
-                self._end_unworked(connection, row)
+                lease = Lease(
+                    job_id=row["id"],
+                    token=row["lock_token"],
+                    search_id=row["search_id"],
+                    kind=row["kind"],
+                    payload=row["payload"],
+                )
+                if row["cancel_requested"]:  # while nobody held it
+                    self.end(connection, lease, JobState.CANCELLED)
+                elif row["num_claims"] > MAX_CLAIMS:
+                    self.end(connection, lease, JobState.FAILED, NO_MORE_CLAIMS)
+                else:
+                    self._announce(connection, lease.search_id, lease.kind, JobState.RUNNING, worker=owner)
+                    return lease
 
     def renew(self, lease: Lease) -> bool:
         """Holds a claim for another ``lease_s``.
@@ -167,10 +176,10 @@ class Queue:
         connection.execute(update(tables.jobs).where(tables.jobs.c.id == lease.job_id).values(num_claims=1))
 
     def end(self, connection: Connection, lease: Lease, state: JobState, reason: str = "") -> None:
-        """Ends a job, in a transaction from ``guarded``.
+        """Ends a job, in a transaction that holds it.
 
         Args:
-            connection: The transaction.
+            connection: The transaction, from ``guarded``.
             lease: Its claim, which ends with it.
             state: One that is over.
             reason: One sentence, where it failed.
@@ -249,22 +258,6 @@ class Queue:
             .returning(*jobs.c)
         )
         return connection.execute(claimed).mappings().one_or_none()
-
-    def _end_unworked(self, connection: Connection, row: RowMapping) -> None:
-        """Ends a job that was to be cancelled while nobody held it, or that has ended too many workers."""
-        state, reason = JobState.CANCELLED, ""
-        if not row["cancel_requested"]:
-            state = JobState.FAILED
-            reason = (
-                f"A job must not end its workers, but this one ended {MAX_CLAIMS} without getting on; look at the "
-                "worker's log and at its memory, and submit it again."
-            )
-        connection.execute(
-            update(tables.jobs)
-            .where(tables.jobs.c.id == row["id"])
-            .values(state=state, reason=reason, ended_at=self._database.now, **_UNLOCKED)
-        )
-        self._announce(connection, row["search_id"], row["kind"], state, reason=reason)
 
     def _announce(self, connection: Connection, search_id: str, kind: str, state: JobState, **more: str) -> None:
         self._events.add(connection, search_id, "state", {"job": kind, "state": state, **more})

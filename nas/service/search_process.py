@@ -50,10 +50,9 @@ def run(order: Order) -> None:
     """Runs the search to its end, or to where it stopped being ours."""
     # Seconds of imports, which only this process should pay.
     from nas.config import SearchConfig
-    from nas.environment import describe_environment
     from nas.errors import describe_error
     from nas.preparation import prepare
-    from nas.run import shape_to_json
+    from nas.run import describe_run
     from nas.search import Search
     from nas.service.database import Database, DatabaseError
     from nas.service.lease_store import LeaseStore
@@ -66,10 +65,7 @@ def run(order: Order) -> None:
     try:
         config = SearchConfig.model_validate(order.config)
         prepared = prepare(config)
-        environment = describe_environment(config.seed, prepared.supernet.device)
-        store.write_environment(
-            {**environment, "search_id": lease.search_id, "supernet": shape_to_json(prepared.supernet.shape)}
-        )
+        store.write_environment(describe_run(config, prepared.supernet, search_id=lease.search_id))
         Search(config, prepared, store).run(_unheard)
     except LeaseLostError:
         return

@@ -124,19 +124,15 @@ class Searches:
             self._queue.put(connection, search_id, SEARCH, {})
         return search_id
 
-    def get(self, search_id: str, *, owner: str | None = None) -> SearchRecord:
-        """One search.
-
-        Args:
-            search_id: Its id.
-            owner: Whose it must be; None for anybody's.
+    def get(self, search_id: str) -> SearchRecord:
+        """One search, whoever's it is.
 
         Raises:
-            UnknownSearchError: There is none, or it is another owner's.
+            UnknownSearchError: There is none.
         """
         with self._database.reading() as connection:
             row = connection.execute(_records().where(tables.searches.c.id == search_id)).one_or_none()
-        if row is None or owner not in {None, row.owner}:
+        if row is None:
             raise unknown(search_id)
         return _record(row)
 

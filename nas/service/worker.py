@@ -13,11 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum, auto
 from types import FrameType
-from typing import TypeVar
 
 from nas.service.database import Database, DatabaseError
 from nas.service.lease_store import LeaseStore
@@ -26,7 +24,6 @@ from nas.service.search_process import Order
 from nas.service.searches import SEARCH, Searches
 
 LOG = logging.getLogger(__name__)
-T = TypeVar("T")
 
 RENEWALS = 4
 """Times that a lease is renewed in its length: some may be late before it is lost."""
@@ -80,7 +77,12 @@ class Worker:
             until_idle: End when there is nothing to do, in place of waiting for more.
         """
         while not self._is_stopping:
-            lease = self._patiently(lambda: self._queue.claim(self._name, [SEARCH]))
+            try:
+                lease = self._queue.claim(self._name, [SEARCH])
+            except DatabaseError as error:  # it restarts, or has no room
+                LOG.warning("%s", error)
+                time.sleep(POLL_S)
+                continue
             if lease is not None:
                 self._work(lease)
             elif until_idle:
@@ -144,13 +146,3 @@ class Worker:
         elif end is _End.STOPPED:
             LeaseStore(self._database, self._queue, lease).forget_begun()
             self._queue.release(lease)
-
-    def _patiently(self, act: Callable[[], T]) -> T | None:
-        """Waits out a database that is restarting or has no room."""
-        while not self._is_stopping:
-            try:
-                return act()
-            except DatabaseError as error:
-                LOG.warning("%s", error)
-                time.sleep(POLL_S)
-        return None

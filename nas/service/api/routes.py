@@ -1,18 +1,16 @@
 """Searches over HTTP: submit, list, look at, watch, pick from, cancel."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from nas.amount import parse_amount
 from nas.config import SearchConfig, parse_config
-from nas.front import Goal, front_record
-from nas.objectives import Constraint, constraint_for
-from nas.pick import pick
+from nas.front import front_record
+from nas.pick import Budget, goal_within, pick
 from nas.results import Results
 from nas.service.api.access import Reader, Submitter, Visible
 from nas.service.api.answers import Page, Search, Submitted, Trials, from_cursor, to_cursor
@@ -28,7 +26,6 @@ MAX_EVENT = 2**31 - 1
 
 search_routes = APIRouter(prefix="/v1/searches", tags=["searches"])
 
-Bound = Literal["max", "min"]
 Maxima = Annotated[
     list[str],
     Query(alias="max", description="At most: NAME=VALUE, repeatable.", examples=[["latency=0.6x"]], max_length=20),
@@ -131,8 +128,7 @@ def front(request: Request, record: Visible, maxima: Maxima = [], minima: Minima
     results: Results = request.app.state.searches.results(record.id)
     if not maxima and not minima:
         return dict(results.record)
-    constraints = tuple(_constraints(results, "max", maxima) + _constraints(results, "min", minima))
-    goal = Goal(objectives=results.goal.objectives, constraints=constraints)
+    goal = goal_within(results, _budgets(maxima, minima))
     return front_record(results.trials, goal, search=results.record["search"])
 
 
@@ -146,8 +142,7 @@ def picked(
 ) -> dict[str, Any]:
     """The best trial within budgets. Where none fits, the problem says how close the nearest comes."""
     results = request.app.state.searches.results(record.id)
-    budgets: list[tuple[Bound, str]] = [*(("max", text) for text in maxima), *(("min", text) for text in minima)]
-    return pick(results, budgets=budgets, best=best).to_json()
+    return pick(results, budgets=_budgets(maxima, minima), best=best).to_json()
 
 
 @search_routes.post("/{search_id}/cancel", status_code=202, summary="Cancel it", responses=documented(404))
@@ -233,12 +228,5 @@ def _text(body: bytes) -> str:
     return text
 
 
-def _constraints(results: Results, bound: Bound, texts: Sequence[str]) -> list[Constraint]:
-    constraints = []
-    for text in texts:
-        name, separator, amount = text.partition("=")
-        if not separator:
-            raise ParameterError(f"A budget must have the form NAME=VALUE, got {text[:80]!r}; write latency=0.6x.")
-        supernet = results.supernet.measurements
-        constraints.append(constraint_for(name, bound, parse_amount(amount), supernet, results.aliases))
-    return constraints
+def _budgets(maxima: Sequence[str], minima: Sequence[str]) -> list[Budget]:
+    return [*(("max", text) for text in maxima), *(("min", text) for text in minima)]
