@@ -38,6 +38,10 @@ SearchArgument = Annotated[str, typer.Argument(metavar="ID", help="Of a search i
 DatabaseOption = Annotated[
     str | None, typer.Option("--database", envvar="NAS_DATABASE_URL", help="sqlite:///… or postgresql://…")
 ]
+ArtifactsOption = Annotated[
+    str | None,
+    typer.Option(envvar="NAS_ARTIFACTS", help="Folder or s3://… for exports; default: artifacts in --data."),
+]
 DataOption = Annotated[Path, typer.Option(envvar="NAS_DATA", help="Folder of the service; holds its SQLite database.")]
 LeaseOption = Annotated[
     float, typer.Option("--lease", min=1.0, help="Seconds after which the work of a dead worker is taken up.")
@@ -77,7 +81,9 @@ def search(
 
 @app.command()
 def rerun(
-    run: RunArgument,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a run, of an exported model, or a zip file of either.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder of the new run; default runs/<name>-<time>.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -258,6 +264,23 @@ def report(run: RunArgument) -> None:
 
 
 @app.command()
+def track(
+    run: RunArgument,
+    to: Annotated[str, typer.Option(metavar="NAME", help="mlflow, wandb or optuna.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="An option of the tracker, such as experiment=mine; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Tell a tracker of a recorded run."""
+    from nas.commands.track import track_run
+
+    print(track_run(run, to=to, options=options or []))
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Check this machine, and say what to fix before measuring on it."""
     from nas.doctor import diagnose, render
@@ -277,6 +300,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     url: DatabaseOption = None,
     data: DataOption = DATA,
+    artifacts: ArtifactsOption = None,
     auth: Annotated[bool, typer.Option(help="Whether a token is needed.")] = True,
     model_root: Annotated[
         list[Path] | None, typer.Option(help="Folder below which searches may load models; repeatable.")
@@ -286,13 +310,16 @@ def serve(
     ] = False,
     workers: Annotated[int, typer.Option(min=0, help="Workers to start beside the API.")] = 1,
     lease: LeaseOption = 30.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second of each token, in the long run.")] = 20.0,
+    burst: Annotated[int, typer.Option(min=1, help="Requests of each token at once.")] = 100,
 ) -> None:
     """Serve searches over HTTP, with a worker."""
-    from nas.commands.service import Serving, database_url
+    from nas.commands.service import Serving, artifacts_root, database_url
     from nas.commands.service import serve as serve_searches
 
     serving = Serving(
         url=database_url(url, data),
+        artifacts=artifacts_root(artifacts, data),
         host=host,
         port=port,
         has_auth=auth,
@@ -300,6 +327,8 @@ def serve(
         allow_remote_code=trust_remote_code,
         num_workers=workers,
         lease_s=lease,
+        requests_per_s=rate,
+        burst=burst,
     )
     serve_searches(serving, _console())
 
@@ -308,14 +337,27 @@ def serve(
 def worker(
     url: DatabaseOption = None,
     data: DataOption = DATA,
+    artifacts: ArtifactsOption = None,
     lease: LeaseOption = 30.0,
+    device: Annotated[
+        str | None, typer.Option(help="As CUDA_VISIBLE_DEVICES names one, or cpu; default: a worker on each.")
+    ] = None,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing waits.")] = False,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Work through the service's queue."""
-    from nas.commands.service import database_url, work
+    """Work through the service's queue, on each device of this machine."""
+    from nas.commands.service import Working, artifacts_root, database_url, work
 
-    work(database_url(url, data), lease_s=lease, until_idle=until_idle, parent=parent)
+    work(
+        Working(
+            url=database_url(url, data),
+            artifacts=artifacts_root(artifacts, data),
+            lease_s=lease,
+            device=device,
+            until_idle=until_idle,
+            parent=parent,
+        )
+    )
 
 
 @app.command()

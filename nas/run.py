@@ -1,6 +1,8 @@
 """A run as it lies on disk, for every command that looks at one."""
 
+import shutil
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from nas.results import Results, goal_of, shape_from_record
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.store.trial_store import TrialStore
 from nas.supernet.supernet import Supernet
+from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 
 
@@ -84,6 +87,39 @@ def create_run_directory(folder: Path, config: SearchConfig, supernet: Supernet,
     """
     environment = describe_run(config, supernet, search_id=uuid.uuid4().hex)
     return RunDirectory.create(folder, config_yaml=config.to_yaml(), environment={**environment, **more})
+
+
+def write_run(
+    folder: Path,
+    *,
+    config: SearchConfig,
+    environment: Mapping[str, Any],
+    trials: Sequence[Trial],
+    front: Mapping[str, Any],
+) -> Run:
+    """A run's folder from what is kept elsewhere, as the search would have left it here.
+
+    Args:
+        folder: New or empty; gone where this fails.
+        config: What the search ran with.
+        environment: As ``describe_run`` had it.
+        trials: By number, the supernet's among them.
+        front: The content of ``front.json``.
+
+    Raises:
+        RunDirectoryError: The folder is in use or cannot be written to, or the environment or the front is none.
+        StoreError: There is no room, or two trials are the same.
+    """
+    directory = RunDirectory.create(folder, config_yaml=config.to_yaml(), environment=environment)
+    try:
+        with TrialStore(directory.trials_path) as store:
+            for trial in trials:
+                store.add(trial)
+        directory.write_front(front)
+        return Run.open(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def describe_run(config: SearchConfig, supernet: Supernet, *, search_id: str) -> dict[str, Any]:

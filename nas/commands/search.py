@@ -16,9 +16,10 @@ from nas.preparation import prepare
 from nas.progress import SearchProgress
 from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory, RunDirectoryError
-from nas.search import Search, SearchError
+from nas.search import Listener, Search, SearchError, Status
 from nas.store.folder import FolderStore
 from nas.tables import trials_table
+from nas.tracking.tracking import Tracking
 
 
 def run_search(
@@ -51,15 +52,27 @@ def run_search(
     console.print(f"Preparing {config.model.name}", highlight=False)
     prepared = prepare(config)
     directory = RunDirectory.open(folder) if resume else create_run_directory(folder, config, prepared.supernet)
-    progress = SearchProgress(console, max_trials=config.trials)
+    tracking = Tracking(config, directory.read_environment())
     try:
-        with directory.lock(), FolderStore.open(directory) as store, progress:
-            Search(config, prepared, store).run(progress)
+        with directory.lock(), FolderStore.open(directory) as store, tracking:
+            with SearchProgress(console, max_trials=config.trials) as progress:
+                results = Search(config, prepared, store).run(_both(progress, tracking))
+            if config.tracking:
+                Run.open(folder).write_report()  # which trackers keep too
+            tracking.complete(results, folder=folder)
     except (SearchError, BudgetError, AmountError):
         if not resume:
             shutil.rmtree(folder)  # nothing was measured, so that nothing stands in the way of a mended config
         raise
     return folder
+
+
+def _both(first: Listener, second: Listener) -> Listener:
+    def listener(status: Status) -> None:
+        first(status)
+        second(status)
+
+    return listener
 
 
 def refuse_pruning(directory: RunDirectory) -> None:
@@ -90,7 +103,8 @@ def refuse_changed_config(directory: RunDirectory, config: SearchConfig) -> None
     now = yaml.safe_load(config.to_yaml())
     if not isinstance(before, dict):
         before = {}
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    # Where a search is tracked is no part of what it does.
+    changed = sorted(key for key in {*before, *now} - {"tracking"} if before.get(key) != now.get(key))
     if changed:
         raise RunDirectoryError(
             f"A run goes on with the config it began with, but {changed[0]!r} was {before.get(changed[0])} and is now "

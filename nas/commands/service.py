@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from nas.artifacts import ArtifactStore
 from nas.service.database import Database
 from nas.service.limits import check_bind
 from nas.service.processes import end_with
@@ -35,12 +36,18 @@ def database_url(url: str | None, folder: Path) -> str:
     return f"sqlite:///{(folder / 'nas.db').resolve()}"
 
 
+def artifacts_root(root: str | None, folder: Path) -> str:
+    """Where exports are kept: at a place named, else in the service's folder."""
+    return root if root is not None else str((folder / "artifacts").resolve())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """How to serve.
 
     Attributes:
         url: The database's.
+        artifacts: Where exports are kept.
         host: To listen at.
         port: To listen at.
         has_auth: Whether a token is needed.
@@ -48,9 +55,12 @@ class Serving:
         allow_remote_code: Whether a config may ask for a model's own code.
         num_workers: Started beside the API.
         lease_s: Of these workers.
+        requests_per_s: Of one token, in the long run.
+        burst: How many at once.
     """
 
     url: str
+    artifacts: str
     host: str
     port: int
     has_auth: bool
@@ -58,6 +68,8 @@ class Serving:
     allow_remote_code: bool
     num_workers: int
     lease_s: float
+    requests_per_s: float
+    burst: int
 
 
 def serve(serving: Serving, console: Console) -> None:
@@ -72,6 +84,7 @@ def serve(serving: Serving, console: Console) -> None:
     from nas.service.api import Policy, create_app
 
     check_bind(serving.host, has_auth=serving.has_auth)
+    artifacts = ArtifactStore(serving.artifacts)
     database = Database(serving.url)
     upgrade(database)
     if serving.has_auth and (token := Tokens(database).create_first_admin()) is not None:
@@ -81,28 +94,23 @@ def serve(serving: Serving, console: Console) -> None:
         has_auth=serving.has_auth,
         model_roots=tuple(serving.model_roots),
         allow_remote_code=serving.allow_remote_code,
+        requests_per_s=serving.requests_per_s,
+        burst=serving.burst,
     )
-    arguments = [
-        sys.executable,
-        "-m",
-        "nas.cli",
-        "worker",
-        "--lease",
-        str(serving.lease_s),
-        "--parent",
-        str(os.getpid()),
-    ]
+    options = ["--lease", str(serving.lease_s), "--parent", str(os.getpid())]
+    workers = [_worker(*options)] * serving.num_workers
     console.print(f"http://{serving.host}:{serving.port} with {serving.num_workers} worker(s)", highlight=False)
     # uvicorn ends by the signal that it was sent, by default at once: workers would be left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with kept_running(arguments, os.environ | {"NAS_DATABASE_URL": serving.url}, number=serving.num_workers):
-        uvicorn.run(create_app(database, policy), host=serving.host, port=serving.port, log_level="warning")
+    with kept_running(workers, os.environ | _places(serving.url, serving.artifacts)):
+        app = create_app(database, policy, artifacts)
+        uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning")
 
 
 @contextmanager
-def kept_running(arguments: Sequence[str], environment: Mapping[str, str], *, number: int) -> Iterator[None]:
-    """Runs that many processes, starts those anew that die, and asks them to end when the block is left."""
-    processes = [subprocess.Popen(arguments, env=environment) for _ in range(number)]
+def kept_running(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> Iterator[None]:
+    """Runs a process for each command, starts those anew that die, and asks all to end when the block is left."""
+    processes = [subprocess.Popen(command, env=environment) for command in commands]
     over = threading.Event()
 
     def look_after() -> None:
@@ -110,7 +118,7 @@ def kept_running(arguments: Sequence[str], environment: Mapping[str, str], *, nu
             for place, process in enumerate(processes):
                 if process.poll() is not None:
                     LOG.warning("A worker ended with %s; starting another.", process.returncode)
-                    processes[place] = subprocess.Popen(arguments, env=environment)
+                    processes[place] = subprocess.Popen(commands[place], env=environment)
 
     keeper = threading.Thread(target=look_after)
     keeper.start()
@@ -125,27 +133,86 @@ def kept_running(arguments: Sequence[str], environment: Mapping[str, str], *, nu
             process.wait()
 
 
-def work(url: str, *, lease_s: float, until_idle: bool, parent: int | None) -> None:
-    """Works until it is told to stop.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Working:
+    """How to work.
 
-    Args:
+    Attributes:
         url: The database's.
-        lease_s: Of its claims.
+        artifacts: Where exports are kept.
+        lease_s: Of claims.
+        device: As ``CUDA_VISIBLE_DEVICES`` names one, or ``cpu``; None for a worker on each that there is.
         until_idle: End when there is nothing to do.
         parent: A process to end with; None for none.
+    """
+
+    url: str
+    artifacts: str
+    lease_s: float
+    device: str | None
+    until_idle: bool
+    parent: int | None
+
+
+def work(working: Working) -> None:
+    """Works until it is told to stop.
 
     Raises:
         SchemaError: The database is not the service's, or of another version.
+        ArtifactError: Exports cannot be kept there.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    database = Database(url)
+    ArtifactStore(working.artifacts)
+    database = Database(working.url)
     require_current(database)
     database.close()
-    worker = Worker(url, lease_s=lease_s)
+    devices = cuda_devices() if working.device is None else [working.device]
+    if working.parent is not None:
+        end_with(working.parent, signal.SIGTERM)
+    if len(devices) > 1:
+        _work_on_each(devices, working)
+        return
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "" if devices == ["cpu"] else devices[0]
+    worker = Worker(working.url, artifacts=working.artifacts, lease_s=working.lease_s)
     worker.stop_on_signals()
-    if parent is not None:
-        end_with(parent, signal.SIGTERM)
-    worker.run(until_idle=until_idle)
+    worker.run(until_idle=working.until_idle)
+
+
+def cuda_devices() -> list[str]:
+    """The CUDA devices that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        try:
+            command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+            allowed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("\n", ",")
+        except (OSError, subprocess.CalledProcessError):
+            return []
+    return [name for one in allowed.split(",") if (name := one.strip()) and name != "-1"]
+
+
+def _work_on_each(devices: Sequence[str], working: Working) -> None:
+    """A worker in a process of its own on each device."""
+    options = ["--lease", str(working.lease_s), "--parent", str(os.getpid())]
+    commands = [_worker(*options, "--device", device) for device in devices]
+    environment = os.environ | _places(working.url, working.artifacts)
+    if working.until_idle:
+        for process in [subprocess.Popen([*command, "--until-idle"], env=environment) for command in commands]:
+            process.wait()
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    with kept_running(commands, environment):
+        threading.Event().wait()
+
+
+def _worker(*options: str) -> list[str]:
+    return [sys.executable, "-m", "nas.cli", "worker", *options]
+
+
+def _places(url: str, artifacts: str) -> dict[str, str]:
+    """For the environment of workers: an URL may hold a password, which others could read on a command line."""
+    return {"NAS_DATABASE_URL": url, "NAS_ARTIFACTS": artifacts}
 
 
 def create_token(url: str, *, owner: str, scopes: Sequence[str], lifetime_s: float | None) -> str:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.report.data import page_data
 from nas.report.figures import draw_front, draw_hypervolume
 from nas.report.page import render_page
 from nas.report.run import ReportError, gather
 from nas.trial import Trial
 
-__all__ = ["ReportError", "ReportFiles", "write_report"]
+__all__ = ["ReportError", "ReportFiles", "chart_data", "report_page", "write_report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,27 @@ def write_report(
         _replace(path, content)
     *figures, html = contents
     return ReportFiles(html=html, figures=tuple(figures))
+
+
+def report_page(
+    folder: Path,
+    *,
+    front: Mapping[str, Any],
+    trials: Sequence[Trial],
+    hypervolume_by_trial: Sequence[float],
+    comparison: str,
+    device: str | None = None,
+) -> str:
+    """The page alone. The arguments and errors are those of ``write_report``."""
+    run = gather(front=front, trials=trials, hypervolume_by_trial=hypervolume_by_trial)
+    return render_page(run, folder=folder, comparison=comparison, device=device)
+
+
+def chart_data(
+    *, front: Mapping[str, Any], trials: Sequence[Trial], hypervolume_by_trial: Sequence[float]
+) -> dict[str, Any]:
+    """What the page draws, JSON-ready. The arguments and errors are those of ``write_report``."""
+    return page_data(gather(front=front, trials=trials, hypervolume_by_trial=hypervolume_by_trial), folder=None)
 
 
 def _replace(path: Path, content: bytes) -> None:

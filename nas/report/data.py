@@ -32,12 +32,12 @@ def export_command(folder: Path, number: int) -> str:
     return f"nas export {shlex.quote(str(folder))} {number} --to huggingface --out trial-{number}"
 
 
-def page_data(run: Run, *, folder: Path) -> dict[str, Any]:
+def page_data(run: Run, *, folder: Path | None) -> dict[str, Any]:
     """Everything that the page's script draws, JSON-ready and without NaN.
 
     Args:
         run: What to show.
-        folder: The run directory, for the commands.
+        folder: The run directory, for the commands; None for a run without one, and without commands.
     """
     shape = run.supernet.sub_network.shape
     return {
@@ -46,6 +46,10 @@ def page_data(run: Run, *, folder: Path) -> dict[str, Any]:
                 "label": quantity.label,
                 "title": quantity.title,
                 "unit": quantity.unit,
+                "stored_unit": quantity.stored_unit,
+                "factor": quantity.factor,
+                "is_cost": quantity.is_cost,
+                "bound": quantity.bound,
                 "logarithmic": quantity.logarithmic,
                 "direction": quantity.direction,
                 "budget": quantity.budget,
@@ -83,7 +87,10 @@ def _bins(neurons_N: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
     )
 
 
-def _point(run: Run, point: Point, folder: Path) -> dict[str, Any]:
+def _point(run: Run, point: Point, folder: Path | None) -> dict[str, Any]:
+    command = None
+    if folder is not None and point.number is not None and not point.reason:
+        command = export_command(folder, point.number)
     readings = {}
     for quantity in run.quantities:
         if (reading := point.readings.get(quantity.name)) is not None:
@@ -106,5 +113,5 @@ def _point(run: Run, point: Point, folder: Path) -> dict[str, Any]:
         "readings": readings,
         "kept": {name: f"{share:.0%}" for name, share in point.kept.items()},
         "layers": picture(point.sub_network),
-        "command": export_command(folder, point.number) if point.number is not None and not point.reason else None,
+        "command": command,
     }

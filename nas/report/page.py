@@ -1,15 +1,20 @@
 """The report as one HTML page: template, style, script and Plotly all inside, so that it opens without a network."""
 
+import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from nas.report.data import export_command, page_data, source_colours
 from nas.report.figures import reference_text
 from nas.report.run import Point, Run
+from nas.report.static import plotly_script, shared_file
+
+MODULES = ("element.js", "picture.js", "panel.js", "charts.js", "legend.js")
+"""Shared with the dashboard, in an order in which each comes after those that it imports."""
 
 
 def render_page(run: Run, *, folder: Path, comparison: str, device: str | None) -> str:
@@ -32,7 +37,6 @@ def render_page(run: Run, *, folder: Path, comparison: str, device: str | None) 
         comparison=comparison,
         reference=reference_text(run),
         colours=source_colours(run),
-        states={point.state for point in run.trials if point.readings},
         failed=[point for point in run.trials if point.state == "failed"],
         rows=[(run.trials.index(point), point) for point in run.front],
         parameters=next((quantity for quantity in run.quantities if quantity.stored_unit == "parameters"), None),
@@ -41,9 +45,9 @@ def render_page(run: Run, *, folder: Path, comparison: str, device: str | None) 
         },
         data=page_data(run, folder=folder),
         # Files of this package, which need no escape.
-        style=Markup(_package_file("report.css")),
-        script=Markup(_package_file("report.js")),
-        plotly=Markup(get_plotlyjs()),
+        style=Markup(shared_file("base.css") + _package_file("report.css")),
+        script=Markup(_joined([*map(shared_file, MODULES), _package_file("report.js")])),
+        plotly=Markup(plotly_script()),
     )
 
 
@@ -73,3 +77,10 @@ def _facts(run: Run, device: str | None) -> dict[str, str]:
 
 def _package_file(name: str) -> str:
     return resources.files("nas.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _joined(modules: Iterable[str]) -> str:
+    """One script of several modules: a page that loads nothing cannot import. No two may declare the same name."""
+    text = "\n".join(modules)
+    text = re.sub(r"^import\b[^;]*;\n", "", text, flags=re.MULTILINE)
+    return '"use strict";\n(() => {\n' + re.sub(r"^export ", "", text, flags=re.MULTILINE) + "})();"

@@ -27,6 +27,9 @@ BUSY_S = 30.0
 CONNECT_S = 10
 """How long a PostgreSQL server may take to answer at all."""
 
+IDLE_S = 10
+"""How long a PostgreSQL transaction may stand still: a worker that falls asleep in one must not keep its job locked."""
+
 READS = "nas_reads"
 """Execution option of connections that do not write."""
 
@@ -66,6 +69,8 @@ class Database:
             self._readers = self._engine.execution_options(**{READS: True})
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin)
+        else:
+            event.listen(self._engine, "connect", _prepare_postgresql)
 
     @property
     def engine(self) -> Engine:
@@ -140,6 +145,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    """Has the server end a transaction whose client sleeps, or is gone without a word, and free what it locked."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'")
+    connection.commit()
 
 
 def _switch_to_wal(connection: Any) -> None:

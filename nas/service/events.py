@@ -10,6 +10,9 @@ from sqlalchemy.engine import Connection
 from nas.service import tables
 from nas.service.database import Database
 
+MAX_EVENT = 2**31 - 1
+"""No event has a greater number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -17,7 +20,7 @@ class Event:
 
     Attributes:
         number: From 1, within its search.
-        kind: ``state``, ``trial`` or ``front``.
+        kind: ``state``, ``trial``, ``front`` or ``log``.
         data: What changed.
         created_at: Seconds since 1970, by the database's clock.
     """
@@ -56,12 +59,13 @@ class Events:
             )
         )
 
-    def after(self, search_id: str, number: int, *, limit: int = 500) -> list[Event]:
+    def after(self, search_id: str, number: int, *, kind: str | None = None, limit: int = 500) -> list[Event]:
         """Those that follow the event of that number, in order.
 
         Args:
             search_id: Whose.
             number: 0 for all from the first.
+            kind: Only such; None for all.
             limit: At most so many.
         """
         columns = tables.events.c
@@ -71,5 +75,7 @@ class Events:
             .order_by(columns.number)
             .limit(limit)
         )
+        if kind is not None:
+            query = query.where(columns.kind == kind)
         with self._database.reading() as connection:
             return [Event(**row) for row in connection.execute(query).mappings()]

@@ -105,7 +105,7 @@ class Queue:
                 created_at=self._database.now,
             )
         )
-        self._announce(connection, search_id, kind, JobState.QUEUED)
+        self._announce(connection, search_id, kind, job_id, JobState.QUEUED)
         return job_id
 
     def claim(self, owner: str, kinds: Sequence[str]) -> Lease | None:
@@ -135,7 +135,7 @@ class Queue:
                 elif row["num_claims"] > MAX_CLAIMS:
                     self.end(connection, lease, JobState.FAILED, NO_MORE_CLAIMS)
                 else:
-                    self._announce(connection, lease.search_id, lease.kind, JobState.RUNNING, worker=owner)
+                    self._announce(connection, *_job(lease), JobState.RUNNING, worker=owner)
                     return lease
 
     def renew(self, lease: Lease) -> bool:
@@ -189,7 +189,7 @@ class Queue:
             .where(tables.jobs.c.id == lease.job_id)
             .values(state=state, reason=reason, ended_at=self._database.now, **_UNLOCKED)
         )
-        self._announce(connection, lease.search_id, lease.kind, state, reason=reason)
+        self._announce(connection, *_job(lease), state, reason=reason)
 
     def release(self, lease: Lease, *, got_stuck: bool = False) -> None:
         """Gives a job back unfinished, for any worker to take up at once.
@@ -208,7 +208,7 @@ class Queue:
                 .where(jobs.c.id == lease.job_id)
                 .values(state=JobState.QUEUED, num_claims=jobs.c.num_claims - (0 if got_stuck else 1), **_UNLOCKED)
             )
-            self._announce(connection, lease.search_id, lease.kind, JobState.QUEUED)
+            self._announce(connection, *_job(lease), JobState.QUEUED)
 
     def cancel(self, connection: Connection, search_id: str, kind: str) -> None:
         """Asks for the jobs of that kind to be cancelled: at once where nobody works at them, else by their worker.
@@ -227,9 +227,10 @@ class Queue:
             update(jobs)
             .where(of_it, jobs.c.state == JobState.QUEUED)
             .values(state=JobState.CANCELLED, ended_at=self._database.now)
+            .returning(jobs.c.id)
         )
-        if ended.rowcount:
-            self._announce(connection, search_id, kind, JobState.CANCELLED)
+        for job_id in ended.scalars().all():
+            self._announce(connection, search_id, kind, job_id, JobState.CANCELLED)
 
     def _claim(self, connection: Connection, owner: str, kinds: Sequence[str]) -> RowMapping | None:
         now, jobs = self._database.now, tables.jobs
@@ -259,11 +260,17 @@ class Queue:
         )
         return connection.execute(claimed).mappings().one_or_none()
 
-    def _announce(self, connection: Connection, search_id: str, kind: str, state: JobState, **more: str) -> None:
-        self._events.add(connection, search_id, "state", {"job": kind, "state": state, **more})
+    def _announce(
+        self, connection: Connection, search_id: str, kind: str, job_id: str, state: JobState, **more: str
+    ) -> None:
+        self._events.add(connection, search_id, "state", {"job": kind, "id": job_id, "state": state, **more})
 
 
 _UNLOCKED: dict[str, None] = {"lock_token": None, "lock_owner": None, "lock_expires_at": None}
+
+
+def _job(lease: Lease) -> tuple[str, str, str]:
+    return lease.search_id, lease.kind, lease.job_id
 
 
 def _is_held(lease: Lease) -> Any:

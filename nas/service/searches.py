@@ -183,13 +183,17 @@ class Searches:
         Raises:
             NotReadyError: Its first two trials are not done.
         """
-        found = tables.searches.c
-        with self._database.reading() as connection:
-            row = connection.execute(select(found.front, found.environment).where(found.id == search_id)).one()
-        if row.front is None:
-            raise NotReadyError("A search must have measured its supernet first, but this one has not; ask later.")
-        shape = shape_from_record(row.environment["supernet"])
-        return results_of(shape, [Trial.from_json(trial, shape) for trial in self.trials(search_id)], row.front)
+        front, environment = self._front(search_id)
+        shape = shape_from_record(environment["supernet"])
+        return results_of(shape, [Trial.from_json(trial, shape) for trial in self.trials(search_id)], front)
+
+    def front(self, search_id: str) -> Mapping[str, Any]:
+        """The front so far, as its worker has written it; the trials need not be read for that.
+
+        Raises:
+            NotReadyError: Its first two trials are not done.
+        """
+        return self._front(search_id)[0]
 
     def counts(self) -> dict[JobState, int]:
         """How many searches stand how."""
@@ -198,6 +202,15 @@ class Searches:
         with self._database.reading() as connection:
             found = {JobState(state): number for state, number in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
+
+    def _front(self, search_id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The front, and the environment that it was found in."""
+        found = tables.searches.c
+        with self._database.reading() as connection:
+            row = connection.execute(select(found.front, found.environment).where(found.id == search_id)).one()
+        if row.front is None:
+            raise NotReadyError("A search must have measured its supernet first, but this one has not; ask later.")
+        return row.front, row.environment
 
     def _insert(self, connection: Connection, row: Mapping[str, Any]) -> bool:
         """Whether it is new: of many that come at once with one key, one is."""

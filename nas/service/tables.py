@@ -5,6 +5,7 @@ Times are seconds since 1970 by the database's own clock, so that the clocks of 
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -108,6 +109,20 @@ events = Table(
     Column("created_at", Double, nullable=False),
 )
 """What happened to a search, numbered from 1 without gaps."""
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("search_id", String(32), ForeignKey("searches.id", ondelete="CASCADE"), nullable=False),
+    Column("trial", Integer, nullable=False),
+    Column("target", String(32), nullable=False),
+    Column("artifact", String(300)),
+    Column("num_bytes", BigInteger),
+    Column("sha256", String(64)),
+    Index(None, "search_id"),
+)
+"""What is exported of a search, and the artifact that came of it. ``id`` is the job's."""
 
 tokens = Table(
     "tokens",

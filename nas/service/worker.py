@@ -1,27 +1,27 @@
-"""A worker: claims searches one at a time and lets each run in a process of its own.
+"""A worker: claims jobs one at a time and lets each run in a process of its own.
 
-While that process works, the worker renews the lease. It ends the process where the search is cancelled, where the
-lease is lost, and where the worker itself is asked to stop; a search that is stopped half-way goes back into the queue
-and on from its trials. A process that dies by itself leaves the search in the queue too: the trial that it died of is
-counted, and given up after the third time (``nas.search``).
+While that process works, the worker renews the lease and stores what it prints. It ends the process where the search is
+cancelled, where the lease is lost, and where the worker itself is asked to stop; a search that is stopped half-way goes
+back into the queue and on from its trials. A process that dies by itself leaves the search in the queue too: the trial
+that it died of is counted, and given up after the third time (``nas.search``).
 """
 
 import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from enum import Enum, auto
 from types import FrameType
 
 from nas.service.database import Database, DatabaseError
+from nas.service.exports import EXPORT
+from nas.service.job_process import JobProcess, Order, Outcome
 from nas.service.lease_store import LeaseStore
+from nas.service.logs import Logs
 from nas.service.queue import JobState, Lease, LeaseLostError, Queue
-from nas.service.search_process import Order
-from nas.service.searches import SEARCH, Searches
+from nas.service.searches import SEARCH
 
 LOG = logging.getLogger(__name__)
 
@@ -31,10 +31,9 @@ POLL_S = 0.2
 
 
 class _End(Enum):
-    """Why a worker has nothing more to do with a search."""
+    """Why a worker has nothing more to do with a process."""
 
-    DONE = auto()
-    CRASHED = auto()
+    EXITED = auto()
     CANCELLED = auto()
     STOPPED = auto()
 
@@ -44,16 +43,19 @@ class Worker:
 
     Args:
         database_url: The service's.
-        lease_s: How long a search waits after this worker's death.
+        artifacts: Where exports are kept, as ``ArtifactStore`` takes it.
+        lease_s: How long a job waits after this worker's death.
         name: For people; host and process by default.
     """
 
-    def __init__(self, database_url: str, *, lease_s: float = 30.0, name: str | None = None) -> None:
+    def __init__(self, database_url: str, *, artifacts: str, lease_s: float = 30.0, name: str | None = None) -> None:
         self._database_url = database_url
+        self._artifacts = artifacts
         self._lease_s = lease_s
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._database = Database(database_url)
         self._queue = Queue(self._database, lease_s=lease_s)
+        self._logs = Logs(self._database, self._queue)
         self._is_stopping = False  # a plain flag: an event's lock may be held when a signal comes
 
     def stop(self) -> None:
@@ -78,7 +80,7 @@ class Worker:
         """
         while not self._is_stopping:
             try:
-                lease = self._queue.claim(self._name, [SEARCH])
+                lease = self._queue.claim(self._name, [EXPORT, SEARCH])
             except DatabaseError as error:  # it restarts, or has no room
                 LOG.warning("%s", error)
                 time.sleep(POLL_S)
@@ -92,57 +94,53 @@ class Worker:
         self._database.close()
 
     def _work(self, lease: Lease) -> None:
-        LOG.info("search %s: begun, or taken up again", lease.search_id)
+        LOG.info("%s of %s: begun, or taken up again", lease.kind, lease.search_id)
         try:
-            process = self._begin(lease)
+            process = JobProcess(self._order(lease))
             try:
                 end = self._attend(process, lease)
             finally:
-                process.kill()  # before anything is said of the search: it must write nothing more
-                process.wait()
-            self._conclude(lease, end)
+                outcome = process.end()  # before anything is said of the job: it must write nothing more
+            self._conclude(process, lease, end, outcome)
         except LeaseLostError as error:
             LOG.warning("%s", error)
         except DatabaseError as error:
             LOG.warning("%s", error)  # the lease runs out, and somebody takes the search up
 
-    def _begin(self, lease: Lease) -> "subprocess.Popen[str]":
-        config = Searches(self._database, self._queue).get(lease.search_id).config
-        order = Order(database_url=self._database_url, lease_s=self._lease_s, lease=asdict(lease), config=dict(config))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nas.service.search_process"], stdin=subprocess.PIPE, text=True
+    def _order(self, lease: Lease) -> Order:
+        return Order(
+            database_url=self._database_url, artifacts=self._artifacts, lease_s=self._lease_s, lease=asdict(lease)
         )
-        assert process.stdin is not None
-        try:
-            process.stdin.write(order.to_json() + "\n")
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it died at once, and is attended to like any that dies
-        return process
 
-    def _attend(self, process: "subprocess.Popen[str]", lease: Lease) -> _End:
+    def _attend(self, process: JobProcess, lease: Lease) -> _End:
         """Renews the lease until there is no reason to."""
         renewed_s = time.monotonic()
-        while process.poll() is None:
+        while process.status is None:
             time.sleep(POLL_S)
             if self._is_stopping:
                 return _End.STOPPED
-            if time.monotonic() - renewed_s >= self._lease_s / RENEWALS:
-                try:
+            try:
+                self._logs.store(lease, process.printed)
+                if time.monotonic() - renewed_s >= self._lease_s / RENEWALS:
+                    renewed_s = time.monotonic()
                     if self._queue.renew(lease):
                         return _End.CANCELLED
-                except DatabaseError as error:
-                    LOG.warning("%s", error)  # it may be back before the lease runs out
-                renewed_s = time.monotonic()
-        return _End.DONE if process.returncode == 0 else _End.CRASHED
+            except DatabaseError as error:
+                LOG.warning("%s", error)  # it may be back before the lease runs out
+        return _End.EXITED
 
-    def _conclude(self, lease: Lease, end: _End) -> None:
-        LOG.info("search %s: %s", lease.search_id, end.name.lower())
+    def _conclude(self, process: JobProcess, lease: Lease, end: _End, outcome: Outcome | None) -> None:
         if end is _End.CANCELLED:
+            outcome = Outcome(state=JobState.CANCELLED)
+        LOG.info("%s of %s: %s", lease.kind, lease.search_id, outcome.state if outcome else f"{end.name.lower()}")
+        if end is _End.EXITED and outcome is None:
+            process.printed.add(f"The process of this {lease.kind} ended with {process.status} before it was done.")
+        self._logs.store(lease, process.printed)
+        if outcome is not None:
             with self._queue.guarded(lease) as connection:
-                self._queue.end(connection, lease, JobState.CANCELLED)
-        elif end is _End.CRASHED:
-            self._queue.release(lease, got_stuck=True)
+                self._queue.end(connection, lease, outcome.state, outcome.reason)
         elif end is _End.STOPPED:
             LeaseStore(self._database, self._queue, lease).forget_begun()
             self._queue.release(lease)
+        else:
+            self._queue.release(lease, got_stuck=True)

@@ -90,7 +90,7 @@ def test_kill_9_at_any_process_loses_nothing_and_repeats_nothing(tmp_path: Path)
             return int(client.get(search_id)["num_trials"])
 
         until(lambda: stored() >= 3, what="the third trial")
-        [child] = descendants(process, "nas.service.search_process")
+        [child] = descendants(process, "nas.service.job_process")
         child.kill()
         before = until(lambda: stored() >= 8 and stored(), what="trials after the death of the search's process")
         [worker] = descendants(process, "nas.cli")
@@ -136,7 +136,7 @@ def test_a_running_search_is_cancelled_and_keeps_what_it_found(tmp_path: Path) -
         until(lambda: client.is_over(search_id), what="the end", timeout_s=15)
         assert client.get(search_id)["state"] == "cancelled"
         assert len(client.trials(search_id)) >= 3
-        until(lambda: not descendants(process, "nas.service.search_process"), what="the end of its process")
+        until(lambda: not descendants(process, "nas.service.job_process"), what="the end of its process")
 
 
 def test_the_commands_of_a_client(tmp_path: Path) -> None:

@@ -3,11 +3,16 @@ from pathlib import Path
 
 import pytest
 
+from nas.config import parse_config
 from nas.objectives import Constraint
 from nas.results import ResultsError
-from nas.run import Run, shape_from_json
+from nas.run import Run, shape_from_json, write_run
 from nas.run_directory import RunDirectoryError
-from tests.nas.trials import ALIASES, GOAL, SHAPE, failed, trial, write_run
+from nas.store.base import DuplicateTrialError
+from nas.trial import Trial
+from tests.nas import trials as by_hand
+from tests.nas.test_search import CONFIG, Bench
+from tests.nas.trials import ALIASES, GOAL, SHAPE, failed, trial
 
 BUDGET = Constraint(name="decode_latency", unit="s", bound="max", limit=0.0041)
 
@@ -21,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
         trial(3, 0.75, 3),
         failed(4),
     ]
-    return write_run(tmp_path / "run", trials, (BUDGET,)).directory.path
+    return by_hand.write_run(tmp_path / "run", trials, (BUDGET,)).directory.path
 
 
 def edit_json(path: Path, **changes: object) -> None:
@@ -87,3 +92,61 @@ def test_shape_that_cannot_be(folder: Path) -> None:
 
 def vars_of(run: Run) -> dict[str, object]:
     return dict(run.directory.read_environment()["supernet"])
+
+
+def as_opened(run: Run) -> tuple[object, ...]:
+    """All that the files of a run say."""
+    directory = run.directory
+    return (
+        run.shape,
+        run.trials,
+        run.goal,
+        run.record,
+        directory.read_config_text(),
+        directory.read_environment(),
+        directory.read_front(),
+    )
+
+
+def test_run_written_from_what_is_kept_elsewhere_equals_that_of_the_search(tmp_path: Path) -> None:
+    """Through JSON, as a database hands it over."""
+    found = Bench(tmp_path / "local", config=CONFIG + "budget: {parameters: {max: 0.9x}}\n").run()
+    written = write_run(
+        tmp_path / "written",
+        config=parse_config(json.dumps(parse_config(found.directory.read_config_text()).model_dump(mode="json"))),
+        environment=json.loads(json.dumps(found.directory.read_environment())),
+        trials=[Trial.from_json(json.loads(json.dumps(one.to_json())), found.shape) for one in found.trials],
+        front=json.loads(json.dumps(found.record)),
+    )
+    assert as_opened(written) == as_opened(found)
+    assert as_opened(Run.open(tmp_path / "written")) == as_opened(found)
+    assert {path.name for path in (tmp_path / "written").iterdir()} == {
+        path.name for path in (tmp_path / "local").iterdir()
+    }
+
+
+def test_run_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> None:
+    found = Bench(tmp_path / "local").run()
+
+    def write(**changes: object) -> Run:
+        parts = {
+            "config": parse_config(found.directory.read_config_text()),
+            "environment": found.directory.read_environment(),
+            "trials": found.trials,
+            "front": found.record,
+        }
+        return write_run(tmp_path / "written", **{**parts, **changes})  # type: ignore[arg-type]
+
+    with pytest.raises(
+        RunDirectoryError, match=r"must be a front as `nas search` wrote it, but 'objectives' is missing"
+    ):
+        write(front={})
+    with pytest.raises(RunDirectoryError, match="must describe the run's supernet"):
+        write(environment={"search_id": "1"})
+    with pytest.raises(DuplicateTrialError, match="trial 0 or sub-network"):
+        write(trials=[*found.trials, found.trials[0]])
+    assert not (tmp_path / "written").exists()
+    write()
+    with pytest.raises(RunDirectoryError, match=r"needs an empty folder, and .* holds a run"):
+        write()
+    assert Run.open(tmp_path / "written").trials == found.trials

@@ -1,4 +1,8 @@
-"""Who asks, and what they may."""
+"""Who asks, and what they may.
+
+A token comes in the header ``Authorization``, or from a browser in a cookie that scripts cannot read. A browser sends
+its cookie whoever's page made the request, so what changes something must then come from a page of this server.
+"""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -8,11 +12,16 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from nas.service.api.answers import ID
 from nas.service.api.problems import ForbiddenError, TooManyRequestsError
+from nas.service.exports import ExportRecord
+from nas.service.exports import unknown as unknown_export
 from nas.service.searches import SearchRecord, unknown
 from nas.service.tokens import Identity, InvalidTokenError, Scope
 
 LOCAL = Identity(token_id="local", owner="local", scopes=frozenset({Scope.ADMIN}))
 """Everybody, where the operator runs the service on loopback without tokens."""
+
+COOKIE = "nas_token"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _bearer = HTTPBearer(auto_error=False, description="A token: nas token create.")
 
@@ -27,20 +36,45 @@ def identify(
         TooManyRequestsError: They ask too often.
     """
     state = request.app.state
-    address = request.client.host if request.client else "?"
     if not state.policy.has_auth:
-        _limit(request, address)
+        limit_address(request)
+        refuse_other_pages(request)
         return LOCAL
-    if credentials is None:
-        _limit(request, address)
+    token = credentials.credentials if credentials is not None else request.cookies.get(COOKIE)
+    if token is None:
+        limit_address(request)
         raise InvalidTokenError("A request must carry a token, got none; send it as Authorization: Bearer nas_….")
+    if credentials is None:
+        refuse_other_pages(request, must_say=True)
     try:
-        identity: Identity = state.tokens.identify(credentials.credentials)
+        identity: Identity = state.tokens.identify(token)
     except InvalidTokenError:
-        _limit(request, address)  # guesses count for who makes them
+        limit_address(request)  # guesses count for who makes them
         raise
     _limit(request, identity.token_id)
     return identity
+
+
+def refuse_other_pages(request: Request, *, must_say: bool = False) -> None:
+    """Refuses a change that a page of another server had a browser ask for.
+
+    Args:
+        request: Whose.
+        must_say: Refuse one as well that does not say where it comes from, as programs other than browsers do not.
+
+    Raises:
+        ForbiddenError: It is no page of this server.
+    """
+    if request.method in _SAFE:
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    says_nothing = site is None and origin is None
+    is_own = site in {"same-origin", "none"} or (origin or "").partition("://")[2] == request.headers.get("host")
+    if must_say if says_nothing else not is_own:
+        raise ForbiddenError(
+            "Without a token in its header, a request that changes something must come from a page of this server, "
+            "and this one does not say so; send the token as Authorization: Bearer nas_…."
+        )
 
 
 def needs(scope: Scope) -> Callable[[Identity], Identity]:
@@ -78,6 +112,34 @@ def visible(
 
 
 Visible = Annotated[SearchRecord, Depends(visible)]
+
+
+def visible_export(
+    request: Request,
+    export_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Of an export.", examples=[ID])],
+    identity: Reader,
+) -> ExportRecord:
+    """The export in the path, if they may see its search.
+
+    Raises:
+        UnknownExportError: There is none, or it is another's, which is not told apart.
+    """
+    record: ExportRecord = request.app.state.exports.get(export_id)
+    if not identity.may_see(record.owner):
+        raise unknown_export(export_id)
+    return record
+
+
+VisibleExport = Annotated[ExportRecord, Depends(visible_export)]
+
+
+def limit_address(request: Request) -> None:
+    """Counts a request for the address that it comes from.
+
+    Raises:
+        TooManyRequestsError: They come too fast.
+    """
+    _limit(request, request.client.host if request.client else "?")
 
 
 def _limit(request: Request, key: str) -> None:

@@ -9,13 +9,19 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 
+from nas.artifacts import ArtifactStore
 from nas.environment import DISTRIBUTION
 from nas.service.api import problems
+from nas.service.api.exports import export_routes
 from nas.service.api.health import health_routes
 from nas.service.api.metrics import Metrics
 from nas.service.api.news import News
-from nas.service.api.routes import search_routes
+from nas.service.api.routes import check_routes, search_routes
+from nas.service.api.sessions import session_routes
+from nas.service.api.views import view_routes
+from nas.service.dashboard import dashboard_routes
 from nas.service.database import Database
+from nas.service.exports import Exports
 from nas.service.limits import RateLimiter
 from nas.service.queue import Queue
 from nas.service.searches import Searches
@@ -43,12 +49,13 @@ class Policy:
     burst: int = 100
 
 
-def create_app(database: Database, policy: Policy) -> FastAPI:
+def create_app(database: Database, policy: Policy, artifacts: ArtifactStore) -> FastAPI:
     """The service's API on a migrated database.
 
     Args:
         database: The service's.
         policy: What is allowed.
+        artifacts: Where exports are kept.
     """
     news = News(database)
 
@@ -67,7 +74,10 @@ def create_app(database: Database, policy: Policy) -> FastAPI:
         summary="Neural architecture search for LLM sub-networks.",
         lifespan=lifespan,
     )
-    app.state.searches = Searches(database, Queue(database))
+    queue = Queue(database)
+    app.state.searches = Searches(database, queue)
+    app.state.exports = Exports(database, queue)
+    app.state.artifacts = artifacts
     app.state.tokens = Tokens(database)
     app.state.policy = policy
     app.state.news = news
@@ -85,6 +95,7 @@ def create_app(database: Database, policy: Policy) -> FastAPI:
 
     app.middleware("http")(app.state.metrics.observe)
     problems.install(app)
-    app.include_router(health_routes)
-    app.include_router(search_routes)
+    for routes in (health_routes, session_routes, check_routes, search_routes, view_routes, export_routes):
+        app.include_router(routes)
+    app.include_router(dashboard_routes)
     return app

@@ -12,11 +12,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from nas.amount import AmountError
+from nas.artifacts import ArtifactError
 from nas.config import ConfigError
 from nas.objectives import BudgetError
 from nas.pick import NothingFitsError
+from nas.report import ReportError
 from nas.results import ResultsError
 from nas.service.database import DatabaseError
+from nas.service.exports import UnknownExportError
 from nas.service.limits import RefusedError
 from nas.service.searches import IdempotencyError, NotReadyError, UnknownSearchError
 from nas.service.tokens import InvalidTokenError
@@ -67,13 +70,16 @@ KINDS: dict[type[Exception], tuple[int, str]] = {
     ResultsError: (404, "trial"),
     NothingFitsError: (404, "nothing-fits"),
     UnknownSearchError: (404, "search"),
+    UnknownExportError: (404, "export"),
     NotReadyError: (409, "not-ready"),
+    ReportError: (409, "not-ready"),
     RefusedError: (403, "refused"),
     ForbiddenError: (403, "scope"),
     InvalidTokenError: (401, "token"),
     TooLargeError: (413, "too-large"),
     TooManyRequestsError: (429, "too-many-requests"),
     DatabaseError: (503, "database"),
+    ArtifactError: (503, "artifacts"),
 }
 """Status and kind of every error that a route may raise."""
 

@@ -1,6 +1,6 @@
 """Searches over HTTP: submit, list, look at, watch, pick from, cancel."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import yaml
@@ -10,30 +10,22 @@ from starlette.concurrency import run_in_threadpool
 
 from nas.config import SearchConfig, parse_config
 from nas.front import front_record
-from nas.pick import Budget, goal_within, pick
+from nas.pick import goal_within, pick
 from nas.results import Results
 from nas.service.api.access import Reader, Submitter, Visible
-from nas.service.api.answers import Page, Search, Submitted, Trials, from_cursor, to_cursor
+from nas.service.api.answers import Checked, Page, Search, Submitted, Trials, from_cursor, to_cursor
+from nas.service.api.budgets import Maxima, Minima, budgets
 from nas.service.api.problems import ParameterError, TooLargeError, documented
-from nas.service.events import Events
+from nas.service.events import MAX_EVENT
 from nas.service.limits import check_model
 from nas.service.queue import JobState
 from nas.service.tokens import Scope
 
 HEARTBEAT_S = 15.0
 """How often a quiet stream says that it is still there, for what lies between."""
-MAX_EVENT = 2**31 - 1
 
 search_routes = APIRouter(prefix="/v1/searches", tags=["searches"])
-
-Maxima = Annotated[
-    list[str],
-    Query(alias="max", description="At most: NAME=VALUE, repeatable.", examples=[["latency=0.6x"]], max_length=20),
-]
-Minima = Annotated[
-    list[str],
-    Query(alias="min", description="At least: NAME=VALUE, repeatable.", examples=[["accuracy=0.8"]], max_length=20),
-]
+check_routes = APIRouter(prefix="/v1/check", tags=["searches"])
 
 EXAMPLE = {
     "name": "quickstart",
@@ -68,21 +60,22 @@ async def submit(
 ) -> Submitted:
     """Stores a search for the next free worker. The body is a search config, as JSON or YAML."""
     text = _text(await _limited_body(request))
-    state = request.app.state
 
     def store() -> str:
-        config = parse_config(text)
-        model = check_model(
-            config.model.name,
-            state.policy.model_roots,
-            trust_remote_code=config.model.trust_remote_code,
-            allow_remote_code=state.policy.allow_remote_code,
-        )
-        config = config.model_copy(update={"model": config.model.model_copy(update={"name": model})})
-        search_id: str = state.searches.submit(config, owner=identity.owner, idempotency_key=idempotency_key)
+        config = _allowed_config(text, request)
+        searches = request.app.state.searches
+        search_id: str = searches.submit(config, owner=identity.owner, idempotency_key=idempotency_key)
         return search_id
 
     return Submitted(id=await run_in_threadpool(store))
+
+
+@check_routes.post("", summary="Check a config", responses=documented(), openapi_extra={"requestBody": _BODY})
+async def check(request: Request, identity: Submitter) -> Checked:
+    """Says of a search config whether it would be accepted, and what it means, and stores nothing."""
+    del identity
+    config = await run_in_threadpool(_allowed_config, _text(await _limited_body(request)), request)
+    return Checked(name=config.name, config=config.model_dump(mode="json"))
 
 
 @search_routes.get("", summary="List searches", responses=documented())
@@ -125,10 +118,10 @@ def front(request: Request, record: Visible, maxima: Maxima = [], minima: Minima
 
     With ``max`` or ``min`` it is the front under these budgets in place of the search's own: nothing is searched anew.
     """
-    results: Results = request.app.state.searches.results(record.id)
     if not maxima and not minima:
-        return dict(results.record)
-    goal = goal_within(results, _budgets(maxima, minima))
+        return dict(request.app.state.searches.front(record.id))
+    results: Results = request.app.state.searches.results(record.id)
+    goal = goal_within(results, budgets(maxima, minima))
     return front_record(results.trials, goal, search=results.record["search"])
 
 
@@ -142,7 +135,7 @@ def picked(
 ) -> dict[str, Any]:
     """The best trial within budgets. Where none fits, the problem says how close the nearest comes."""
     results = request.app.state.searches.results(record.id)
-    return pick(results, budgets=_budgets(maxima, minima), best=best).to_json()
+    return pick(results, budgets=budgets(maxima, minima), best=best).to_json()
 
 
 @search_routes.post("/{search_id}/cancel", status_code=202, summary="Cancel it", responses=documented(404))
@@ -183,16 +176,15 @@ async def events(
     number: Annotated[int, Depends(_last_seen)],
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: ``state``, ``trial`` and ``front``, numbered by ``id``, until the search is over."""
-    searches, news = request.app.state.searches, request.app.state.news
-    history = Events(request.app.state.database)
+    news = request.app.state.news
     while True:
-        for event in await run_in_threadpool(history.after, record.id, number):
-            number = event.number
-            yield ServerSentEvent(data=dict(event.data), event=event.kind, id=str(event.number))
-        now = await run_in_threadpool(searches.get, record.id)
-        if now.num_events > number:
+        reading = await news.read(record.id, number)
+        number = reading.number
+        for event in reading.events:
+            yield event
+        if reading.has_more:
             continue
-        if now.state.is_over:
+        if reading.is_over:
             return
         if not await news.wait(record.id, number, timeout_s=HEARTBEAT_S):
             yield ServerSentEvent(comment="quiet")
@@ -212,6 +204,23 @@ async def _limited_body(request: Request) -> bytes:
     return bytes(body)
 
 
+def _allowed_config(text: str, request: Request) -> SearchConfig:
+    """The config that was sent, if this server's operator allows it.
+
+    Raises:
+        ConfigError: It is none.
+        RefusedError: It asks for what is not allowed here.
+    """
+    config, policy = parse_config(text), request.app.state.policy
+    name = check_model(
+        config.model.name,
+        policy.model_roots,
+        trust_remote_code=config.model.trust_remote_code,
+        allow_remote_code=policy.allow_remote_code,
+    )
+    return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
+
+
 def _text(body: bytes) -> str:
     """The body's text, once it is clear that reading it stays within bounds.
 
@@ -226,7 +235,3 @@ def _text(body: bytes) -> str:
     if has_aliases:
         raise ParameterError("A config must not use YAML aliases here, got some; write out what they stand for.")
     return text
-
-
-def _budgets(maxima: Sequence[str], minima: Sequence[str]) -> list[Budget]:
-    return [*(("max", text) for text in maxima), *(("min", text) for text in minima)]

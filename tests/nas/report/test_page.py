@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from nas.report.page import render_page, verdict
+from nas.report.page import MODULES, render_page, verdict
 from nas.report.run import Run, gather
+from nas.report.static import shared_file
 from nas.trial import Trial
 from tests.nas.report.conftest import HYPERVOLUME
 
@@ -123,3 +124,19 @@ def test_verdict_of_an_empty_front(front: dict[str, Any], trials: list[Trial]) -
     assert verdict(run) == (
         "The front is empty: none of the 6 trials is usable within the budget (decode latency ≤ 3 ms)."
     )
+
+
+def test_modules_become_one_script_without_imports_or_names_that_clash(
+    front: dict[str, Any], trials: list[Trial]
+) -> None:
+    script = render(front, trials).texts["script"][-1]
+    assert not re.search(r"^\s*(import|export)\b", script, re.MULTILINE)
+    declared = re.findall(r"^(?:async )?(?:function|const|let|class) ([\w$]+)", script, re.MULTILINE)
+    assert {"element", "picture", "describePoint", "frontTraces", "legendOf", "sortBy"} <= set(declared)
+    assert len(declared) == len(set(declared))
+
+
+def test_each_module_follows_those_that_it_imports() -> None:
+    for place, name in enumerate(MODULES):
+        imported = re.findall(r'from "\./(.+?)";', shared_file(name))
+        assert set(imported) <= set(MODULES[:place]), name

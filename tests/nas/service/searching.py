@@ -1,10 +1,13 @@
 """Searches in a database of the service, run in this process with a tiny model."""
 
+import tempfile
 from pathlib import Path
 
+from nas.artifacts import ArtifactStore
 from nas.run import shape_to_json
 from nas.search import Search
 from nas.service.database import Database
+from nas.service.exports import EXPORT, Exports
 from nas.service.lease_store import LeaseStore
 from nas.service.queue import JobState, Lease, Queue
 from nas.service.searches import SEARCH, Searches
@@ -45,3 +48,23 @@ def finished(database: Database, *, owner: str = "ada") -> str:
     with queue.guarded(lease) as connection:
         queue.end(connection, lease, JobState.COMPLETE)
     return search_id
+
+
+ARTIFACTS = "memory://artifacts"
+FILE = b"the files of a model"
+
+
+def exported(database: Database, search_id: str, *, trial: int = 1) -> str:
+    """The id of an export that was asked for, made and published; its file is not really a model's."""
+    queue = Queue(database)
+    export_id = Exports(database, queue).ask(search_id, trial=trial, to="huggingface")
+    lease = queue.claim("a test", [EXPORT])
+    assert lease is not None
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(FILE)
+        file.flush()
+        artifact = ArtifactStore(ARTIFACTS).publish(Path(file.name), f"exports/{search_id}/{export_id}/model.zip")
+    with queue.guarded(lease) as connection:
+        Exports(database, queue).complete(connection, lease, artifact)
+        queue.end(connection, lease, JobState.COMPLETE)
+    return export_id

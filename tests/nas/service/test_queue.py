@@ -105,9 +105,9 @@ def test_a_job_from_the_queue_to_its_end(database: Database, queue: Queue) -> No
     assert ended["ended_at"] >= ended["started_at"] >= ended["created_at"]
     assert queue.claim("ada", [KIND]) is None
     assert [(event.kind, event.data) for event in Events(database).after("s1", 0)] == [
-        ("state", {"job": KIND, "state": "queued"}),
-        ("state", {"job": KIND, "state": "running", "worker": "ada"}),
-        ("state", {"job": KIND, "state": "failed", "reason": "It could not be done."}),
+        ("state", {"job": KIND, "id": job_id, "state": "queued"}),
+        ("state", {"job": KIND, "id": job_id, "state": "running", "worker": "ada"}),
+        ("state", {"job": KIND, "id": job_id, "state": "failed", "reason": "It could not be done."}),
     ]
 
 

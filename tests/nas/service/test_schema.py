@@ -1,7 +1,11 @@
 import multiprocessing
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
@@ -12,8 +16,16 @@ from sqlalchemy.exc import IntegrityError
 from nas.service import schema, tables
 from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
+from nas.service.exports import Exports
+from nas.service.queue import JobState, Queue
 from nas.service.schema import SchemaError
+from nas.service.searches import Searches
+from nas.service.tokens import Tokens
 from tests.nas.service.databases import MakeUrl, add_search
+
+REVISIONS = ["nas_0001", "nas_0002"]
+NEWEST = REVISIONS[-1]
+RELEASED = Path(__file__).parent / "released"
 
 
 def described(database: Database) -> dict[str, Any]:
@@ -103,7 +115,7 @@ def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:
 
 
 def test_an_empty_database_is_not_current(empty: Database) -> None:
-    with pytest.raises(SchemaError, match="schema must be nas_0001, got an empty database; start `nas serve`"):
+    with pytest.raises(SchemaError, match=f"schema must be {NEWEST}, got an empty database; start `nas serve`"):
         schema.require_current(empty)
 
 
@@ -111,7 +123,7 @@ def test_the_database_of_a_newer_program_is_refused(empty: Database) -> None:
     schema.upgrade(empty)
     with empty.transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'nas_9999'"))
-    refused = "one that this program knows, nas_0001 or older, got nas_9999; install the newer nas"
+    refused = f"one that this program knows, {NEWEST} or older, got nas_9999; install the newer nas"
     for use in (schema.upgrade, schema.require_current, lambda it: schema.downgrade(it, schema.EMPTY)):
         with pytest.raises(SchemaError, match=refused):
             use(empty)
@@ -129,7 +141,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(empty: Databa
 @pytest.mark.parametrize("revision", ["nas_9999", "", "-1", "head"])
 def test_downgrading_to_what_there_is_not_is_refused(revision: str, tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'nas.db'}")
-    with pytest.raises(SchemaError, match=r"revision must be one of base, nas_0001, got '.*'; choose one of them"):
+    with pytest.raises(SchemaError, match=f"must be one of base, {', '.join(REVISIONS)}, got '.*'; choose"):
         schema.downgrade(database, revision)
     database.close()
 
@@ -138,6 +150,43 @@ def test_downgrading_an_empty_database_is_refused(empty: Database) -> None:
     schema.downgrade(empty, schema.EMPTY)
     with pytest.raises(SchemaError, match="must not be newer than the database's, base, got nas_0001; choose an older"):
         schema.downgrade(empty, "nas_0001")
+
+
+def load(database: Database, dump: str) -> None:
+    """Runs a file of SQL as the database's own shell would."""
+    if database.is_sqlite:
+        with closing(sqlite3.connect(str(database.engine.url.database))) as connection:
+            connection.executescript(dump)
+        return
+    with psycopg.connect(database.engine.url.set(drivername="postgresql").render_as_string(False)) as connection:
+        connection.execute(dump.encode())
+
+
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
+def test_what_a_released_program_wrote_is_kept_on_the_way_up_and_down(
+    empty: Database, kind: str, revision: str
+) -> None:
+    load(empty, (RELEASED / f"{revision}.{kind}.sql").read_text())
+    before = described(empty)
+    schema.upgrade(empty)
+    schema.require_current(empty)
+    queue = Queue(empty)
+    searches = Searches(empty, queue)
+    waiting, done = searches.page()
+    assert [(one.owner, one.state, one.num_trials) for one in (waiting, done)] == [
+        ("eve", JobState.QUEUED, 0),
+        ("ada", JobState.COMPLETE, 6),
+    ]
+    results = searches.results(done.id)
+    assert [trial.number for trial in results.trials] == list(range(6))
+    assert [trial.number for trial in results.front()] == [one["number"] for one in results.record["trials"]]
+    assert [event.number for event in Events(empty).after(done.id, 0)] == list(range(1, done.num_events + 1))
+    assert [(one.owner, one.is_valid) for one in Tokens(empty).list()] == [("ada", True)]
+    Exports(empty, queue).ask(done.id, trial=1, to="huggingface")
+    schema.downgrade(empty, revision)
+    assert described(empty) == before
+    schema.upgrade(empty)
+    assert searches.get(done.id) == replace(done, num_events=done.num_events + 1)
 
 
 def test_a_database_that_is_not_there_is_told_of(tmp_path: Path) -> None:

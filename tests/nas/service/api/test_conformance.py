@@ -7,6 +7,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from nas.artifacts import ArtifactStore
 from nas.service.api import Policy, create_app
 from nas.service.database import Database
 from nas.service.schema import upgrade
@@ -23,7 +24,7 @@ def test_every_answer_is_as_described(tmp_path: Path) -> None:
     upgrade(database)
     finished(database)
     token = Tokens(database).create("ada", ["admin"], None)
-    app = create_app(database, Policy(requests_per_s=1e6, burst=10**6))
+    app = create_app(database, Policy(requests_per_s=1e6, burst=10**6), ArtifactStore(str(tmp_path)))
     described = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [found.ok() for found in described.get_all_operations()]
     assert len(operations) >= 12

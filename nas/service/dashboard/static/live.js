@@ -1,0 +1,55 @@
+// News of a search, for as long as there will be any. A connection that breaks is taken up where it broke.
+
+import { ask, pause, searchPath } from "./api.js";
+import { isOver } from "./format.js";
+
+const KINDS = ["state", "trial", "front", "log"];
+const RETRY_S = 2;
+
+// ``onEvent(kind, data, number)`` for each, ``onStatus(isConnected)`` when that changes.
+export function follow(id, after, { onEvent, onStatus }) {
+  let last = after;
+  let source = null;
+  let closed = false;
+
+  function open() {
+    source = new EventSource(`${searchPath(id, "events")}?after=${last}`);
+    source.addEventListener("open", () => onStatus(true));
+    for (const kind of KINDS) source.addEventListener(kind, (event) => hear(kind, event));
+    source.addEventListener("error", () => {
+      if (closed) return;
+      onStatus(false);
+      // The browser connects again by itself, unless it was told off.
+      if (source.readyState === EventSource.CLOSED) retry();
+    });
+  }
+
+  function hear(kind, event) {
+    last = Number(event.lastEventId);
+    const data = JSON.parse(event.data);
+    // After this the service closes, and the browser would ask again for ever.
+    if (kind === "state" && data.job !== "export" && isOver(data.state)) close();
+    onEvent(kind, data, last);
+  }
+
+  async function retry() {
+    while (!closed) {
+      await pause(RETRY_S);
+      try {
+        await ask(searchPath(id));
+        if (!closed) open();
+        return;
+      } catch (error) {
+        if (!error.isUnreachable && error.status < 500) throw error;
+      }
+    }
+  }
+
+  function close() {
+    closed = true;
+    source.close();
+  }
+
+  open();
+  return { close };
+}

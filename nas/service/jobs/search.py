@@ -1,0 +1,31 @@
+"""Runs a claimed search to its end, from the trials that are there."""
+
+import logging
+
+from nas.config import SearchConfig
+from nas.preparation import prepare
+from nas.run import describe_run
+from nas.search import Search
+from nas.service.jobs.base import Work
+from nas.service.lease_store import LeaseStore
+from nas.service.searches import Searches
+from nas.tracking.tracking import Tracking
+
+LOG = logging.getLogger(__name__)
+
+
+def run_search(work: Work) -> None:
+    """Searches.
+
+    Raises:
+        ValueError: One of the subclasses that say what is wrong with the config, the model or the budget.
+    """
+    store = LeaseStore(work.database, work.queue, work.lease)
+    config = SearchConfig.model_validate(Searches(work.database, work.queue).get(store.search_id).config)
+    LOG.info("loading %s and ranking its units", config.model.name)
+    prepared = prepare(config)
+    environment = describe_run(config, prepared.supernet, search_id=store.search_id)
+    store.write_environment(environment)
+    LOG.info("searching on %s", environment["device"].get("name"))
+    with Tracking(config, environment, confined=True) as tracking:
+        tracking.complete(Search(config, prepared, store).run(tracking))

@@ -1,0 +1,79 @@
+"""Exports as they stand in the database, on both kinds."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nas.service.database import Database
+from nas.service.events import Events
+from nas.service.exports import EXPORT, Exports, UnknownExportError
+from nas.service.jobs.export import file_name
+from nas.service.queue import JobState, Queue
+from nas.service.searches import Searches
+from tests.nas.service.searching import FILE, exported, submitted
+
+
+def test_an_export_waits_until_a_worker_has_published_it(database: Database) -> None:
+    queue, search_id = Queue(database), submitted(database, owner="ada")
+    exports = Exports(database, queue)
+    export_id = exports.ask(search_id, trial=1, to="huggingface")
+    waiting = exports.get(export_id)
+    assert (waiting.search_id, waiting.owner, waiting.trial, waiting.to) == (search_id, "ada", 1, "huggingface")
+    assert (waiting.state, waiting.artifact, waiting.file_name, waiting.num_bytes) == (
+        JobState.QUEUED,
+        None,
+        None,
+        None,
+    )
+    assert exported(database, search_id) == export_id  # the same one, asked for again
+    made = exports.get(export_id)
+    assert (made.state, made.file_name, made.num_bytes) == (JobState.COMPLETE, "model.zip", len(FILE))
+    told = [
+        (event.data["job"], event.data["id"], event.data["state"]) for event in Events(database).after(search_id, 1)
+    ]
+    assert told == [(EXPORT, export_id, state) for state in ("queued", "running", "complete")]
+    assert Searches(database, queue).get(search_id).state is JobState.QUEUED
+
+
+def test_of_many_who_ask_at_once_all_get_the_same_export(database: Database) -> None:
+    search_id = submitted(database)
+    exports = Exports(database, Queue(database))
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(lambda _: exports.ask(search_id, trial=2, to="huggingface"), range(24)))
+    assert len(set(ids)) == 1
+    assert [one.id for one in exports.of(search_id)] == ids[:1]
+    assert exports.ask(search_id, trial=3, to="huggingface") not in ids
+
+
+def test_an_export_that_failed_is_made_anew(database: Database) -> None:
+    queue, search_id = Queue(database), submitted(database)
+    exports = Exports(database, queue)
+    first = exports.ask(search_id, trial=1, to="huggingface")
+    lease = queue.claim("a test", [EXPORT])
+    assert lease is not None
+    with queue.guarded(lease) as connection:
+        queue.end(connection, lease, JobState.FAILED, "There is no room; make some.")
+    second = exports.ask(search_id, trial=1, to="huggingface")
+    assert second != first
+    assert [(one.id, one.state, one.reason) for one in exports.of(search_id)] == [
+        (second, JobState.QUEUED, ""),
+        (first, JobState.FAILED, "There is no room; make some."),
+    ]
+
+
+def test_an_id_that_was_never_given_out_is_refused(database: Database) -> None:
+    with pytest.raises(UnknownExportError, match=r"must be one that was asked for, got '0+'; /v1/searches"):
+        Exports(database, Queue(database)).get("0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("search", "name"),
+    [
+        ("quickstart", "quickstart-trial-7.zip"),
+        ("../a b/ü", "a-b-trial-7.zip"),
+        ("…", "search-trial-7.zip"),
+        ("x" * 200, "x" * 80 + "-trial-7.zip"),
+    ],
+)
+def test_a_download_has_a_name_that_any_system_takes(search: str, name: str) -> None:
+    assert file_name(search, 7) == name
