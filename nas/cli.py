@@ -190,11 +190,19 @@ def export(
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="A trial's number.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     to: Annotated[str, typer.Option(help="Runtime: huggingface.")] = "huggingface",
+    server: ServerOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Write a trial's model for a runtime, and check it there."""
-    from nas.commands.export import export_trial
+    if server is None:
+        from nas.commands.export import export_trial
 
-    export_trial(run, trial, target=to, folder=out, console=_console())
+        export_trial(run, trial, target=to, folder=out, console=_console())
+        return
+    from nas.commands.remote import fetch_export
+
+    with _client(server, token) as client:
+        fetch_export(client, str(run), trial, target=to, folder=out)
 
 
 @app.command()

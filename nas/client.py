@@ -7,6 +7,7 @@ print(event.kind, event.data)
 trial = client.pick(search, max=["latency=0.6x"])
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ class Event:
 
     Attributes:
         number: From 1, within the search.
-        kind: ``state``, ``trial`` or ``front``.
+        kind: ``state``, ``trial``, ``front`` or ``log``.
         data: What changed.
     """
 
@@ -90,14 +91,8 @@ class Client:
         Returns:
             The search's id.
         """
-        headers = {"Content-Type": "application/yaml"}
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
-        if isinstance(config, Path):
-            text = config.read_text(encoding="utf-8")
-        else:
-            text = config if isinstance(config, str) else json.dumps(config)
-        return str(self._ask("POST", "/v1/searches", content=text.encode(), headers=headers)["id"])
+        key = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        return str(self._ask("POST", "/v1/searches", content=_text(config), headers={**_YAML, **key})["id"])
 
     def jobs(self, *, states: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """Searches, newest first.
@@ -158,6 +153,81 @@ class Client:
         """Submits the same config again; returns the new search's id."""
         return str(self._ask("POST", f"/v1/searches/{search_id}/rerun")["id"])
 
+    def check(self, config: Path | str | dict[str, Any]) -> dict[str, Any]:
+        """What a config means, with all defaults filled in; nothing is submitted.
+
+        Args:
+            config: As ``submit`` takes it.
+        """
+        found: dict[str, Any] = self._ask("POST", "/v1/check", content=_text(config), headers=_YAML)["config"]
+        return found
+
+    def report(self, search_id: str) -> str:
+        """Its report, one HTML page."""
+        return self._answer("GET", f"/v1/searches/{search_id}/report").text
+
+    def logs(self, search_id: str) -> Iterator[dict[str, Any]]:
+        """The lines that its processes have printed so far, oldest first."""
+        number = 0
+        while lines := self._ask("GET", f"/v1/searches/{search_id}/logs", params={"after": number})["lines"]:
+            yield from lines
+            number = lines[-1]["number"]
+
+    def export(self, search_id: str, trial: int, *, to: str = "huggingface") -> dict[str, Any]:
+        """Has a trial's model exported; returns at once. The same trial asked for again is the same export.
+
+        Args:
+            search_id: Of which search.
+            trial: Number of the trial.
+            to: The runtime.
+        """
+        return self._ask("POST", f"/v1/searches/{search_id}/export", json={"trial": trial, "to": to})
+
+    def exports(self, search_id: str) -> list[dict[str, Any]]:
+        """Its exports, newest first."""
+        found: list[dict[str, Any]] = self._ask("GET", f"/v1/searches/{search_id}/exports")["exports"]
+        return found
+
+    def get_export(self, export_id: str) -> dict[str, Any]:
+        """One export and how it stands."""
+        return self._ask("GET", f"/v1/exports/{export_id}")
+
+    def download(self, export_id: str, path: Path, *, poll_s: float = 0.5) -> Path:
+        """Waits for an export to be made, and fetches its file, which appears whole or not at all.
+
+        Args:
+            export_id: Which.
+            path: The file to write; it is replaced.
+            poll_s: How often it is asked for.
+
+        Raises:
+            ServiceError: The export failed, or what arrived is not what was published.
+        """
+        while (export := self.get_export(export_id))["state"] in UNDER_WAY:
+            time.sleep(poll_s)
+        if export["state"] != "complete":
+            raise ServiceError(
+                f"An export must be complete to be fetched, but it is {export['state']}: "
+                f"{export['reason'] or 'ask for it again.'}"
+            )
+        partial, digest = path.with_name(f".{path.name}.partial"), hashlib.sha256()
+        try:
+            with self._http.stream("GET", f"/v1/exports/{export_id}/download") as answer, partial.open("wb") as file:
+                if answer.is_error:
+                    answer.read()
+                    raise _error(answer)
+                for chunk in answer.iter_bytes():
+                    digest.update(chunk)
+                    file.write(chunk)
+            if digest.hexdigest() != export["sha256"]:
+                raise ServiceError("A file must arrive as it was published, but this one did not; fetch it again.")
+            partial.replace(path)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
     def watch(self, search_id: str, *, after: int = 0, patience_s: float = 60.0) -> Iterator[Event]:
         """What happens to a search, until it is over. A connection that breaks is taken up where it broke.
 
@@ -211,14 +281,17 @@ class Client:
                     yield Event(number=int(sent.id), kind=sent.event, data=json.loads(sent.data))
 
     def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self._answer(method, path, **more).json()
+        return found
+
+    def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **more)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         if answer.is_error:
             raise _error(answer)
-        found: dict[str, Any] = answer.json()
-        return found
+        return answer
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         if isinstance(error, UnreachableError):
@@ -226,6 +299,15 @@ class Client:
         return UnreachableError(
             f"The service at {self.url} must answer, but: {error}; start it with `nas serve`, or mend the URL."
         )
+
+
+_YAML = {"Content-Type": "application/yaml"}
+
+
+def _text(config: Path | str | dict[str, Any]) -> bytes:
+    if isinstance(config, Path):
+        return config.read_bytes()
+    return (config if isinstance(config, str) else json.dumps(config)).encode()
 
 
 def _error(answer: httpx.Response) -> ServiceError:

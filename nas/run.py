@@ -113,8 +113,7 @@ def write_run(
     directory = RunDirectory.create(folder, config_yaml=config.to_yaml(), environment=environment)
     try:
         with TrialStore(directory.trials_path) as store:
-            for trial in trials:
-                store.add(trial)
+            store.add(*trials)
         directory.write_front(front)
         return Run.open(folder)
     except BaseException:

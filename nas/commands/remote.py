@@ -1,6 +1,7 @@
 """`nas submit`, `nas jobs`, `nas watch`, `nas cancel`, and the verbs of local runs, asked of a service."""
 
 import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from rich.table import Table
 from evaluators.base import Measurement
 from nas.client import Client, Event
 from nas.config import load_config
+from nas.export.base import refuse_used
+from nas.export.bundle import unpack
 from nas.results import Results, results_of, shape_from_record
 from nas.tables import moment, shown
 from nas.trial import Trial
@@ -70,6 +73,27 @@ def fetch_results(client: Client, search_id: str, *, maxima: Sequence[str] = (),
     return results_of(shape, [Trial.from_json(one, shape) for one in client.trials(search_id)], front)
 
 
+def fetch_export(client: Client, search_id: str, number: int, *, target: str, folder: Path) -> None:
+    """Has the service export a trial, and puts the files into a folder here.
+
+    Args:
+        client: Of the service.
+        search_id: Which search.
+        number: The trial's.
+        target: The runtime.
+        folder: To write; must not hold anything yet.
+
+    Raises:
+        ExportError: The folder is in use or cannot be written to.
+        ServiceError: The export failed.
+    """
+    refuse_used(folder)
+    export = client.export(search_id, number, to=target)
+    with tempfile.TemporaryDirectory(prefix="nas-export-") as scratch:
+        unpack(client.download(export["id"], Path(scratch) / "model.zip"), folder)
+    print(f"Exported trial {number} to {folder}; README.md there says how to load it.")
+
+
 def _line(event: Event) -> str:
     data = event.data
     if event.kind == "trial":
@@ -82,5 +106,7 @@ def _line(event: Event) -> str:
     if event.kind == "front":
         members = ", ".join(map(str, data["trials"]))
         return f"{event.number}: front {members}; hypervolume {data['hypervolume']:.4g}"
+    if event.kind == "log":
+        return f"{event.number}: {data['text']}"
     more = " ".join(str(data[key]) for key in ("worker", "reason") if data.get(key))
     return f"{event.number}: {data['job']} {data['state']} {more}".rstrip()

@@ -85,6 +85,7 @@ def serve(serving: Serving, console: Console) -> None:
 
     check_bind(serving.host, has_auth=serving.has_auth)
     artifacts = ArtifactStore(serving.artifacts)
+    artifacts.check()
     database = Database(serving.url)
     upgrade(database)
     if serving.has_auth and (token := Tokens(database).create_first_admin()) is not None:
@@ -162,7 +163,7 @@ def work(working: Working) -> None:
         ArtifactError: Exports cannot be kept there.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    ArtifactStore(working.artifacts)
+    ArtifactStore(working.artifacts).check()
     database = Database(working.url)
     require_current(database)
     database.close()

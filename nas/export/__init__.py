@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evaluators.base import Measurement
-from nas.export.base import Exporter, ExportError, ExportReport, refuse_used
+from nas.export.base import Adding, Exporter, ExportError, ExportReport, refuse_used
 from nas.export.huggingface import export_huggingface
 from nas.supernet.output_weights import OutputWeights
 from nas.supernet.supernet import Supernet
@@ -22,6 +22,7 @@ def export(
     folder: Path,
     measurements: Mapping[str, Measurement] | None = None,
     weights: OutputWeights | None = None,
+    add: Adding | None = None,
 ) -> ExportReport:
     """Writes a sub-network for one runtime, loads the files there, and compares what they compute.
 
@@ -32,13 +33,16 @@ def export(
         folder: Where to; new or empty. It appears once all is written and checked.
         measurements: By name, for the model card.
         weights: Recovered ones in place of the supernet's.
+        add: What else goes into the folder, once the files have been checked; all appears at once, or nothing.
 
     Raises:
         ExportError: The target is unknown, the folder is in use or cannot be written to, or the files compute
             something else.
     """
     check_request(target, folder)
-    return EXPORTERS[target](supernet, sub_network, folder=folder, measurements=measurements or {}, weights=weights)
+    return EXPORTERS[target](
+        supernet, sub_network, folder=folder, measurements=measurements or {}, weights=weights, add=add
+    )
 
 
 def check_request(target: str, folder: Path) -> None:

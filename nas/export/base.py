@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from nas.supernet.output_weights import OutputWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
+Adding = Callable[[Path], None]
+"""Writes more files into an exported folder; must leave alone what is there."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -33,7 +35,7 @@ class ExportReport:
         target: The runtime it is for.
         load_with: How that runtime loads it, as a line of code.
         num_parameters: Of the reloaded model.
-        size_bytes: Of all files together.
+        size_bytes: Of all files together that the runtime needs, without what was added.
         max_abs_difference: Between the outputs of the reloaded model and those of the active sub-network.
         tolerance: What that difference may be.
     """
@@ -58,6 +60,7 @@ class Exporter(Protocol):
         folder: Path,
         measurements: Mapping[str, Measurement],
         weights: OutputWeights | None = None,
+        add: Adding | None = None,
     ) -> ExportReport:
         """Writes the files, loads them in their runtime and compares.
 
@@ -67,6 +70,7 @@ class Exporter(Protocol):
             folder: Where to; it may exist if it is empty.
             measurements: By name, for the model card.
             weights: Recovered ones in place of the supernet's.
+            add: What else goes into the folder, once the files have been checked.
 
         Raises:
             ExportError: The folder is in use or cannot be written to, or the files compute something else.
@@ -81,11 +85,11 @@ def published(folder: Path) -> Iterator[Path]:
         ExportError: ``folder`` holds something already, or it cannot be written to.
     """
     refuse_used(folder)
-    with _explained(folder):
+    with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with _explained(folder):
+        with explained(folder):
             yield staging
             staging.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in
             staging.rename(folder)
@@ -99,14 +103,18 @@ def refuse_used(folder: Path) -> None:
     Raises:
         ExportError: ``folder`` holds something already, or it cannot be read.
     """
-    with _explained(folder):
+    with explained(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ExportError(f"An export needs a new or empty folder, and {folder} is in use; choose another --out.")
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Turns the system's errors into sentences; safetensors wraps them and keeps their text alone."""
+def explained(folder: Path) -> Iterator[None]:
+    """Turns the system's errors into sentences; safetensors wraps them and keeps their text alone.
+
+    Raises:
+        ExportError: ``folder`` could not be read or written.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from nas.config import SearchConfig, parse_config
 from nas.export import check_request, export
-from nas.export.base import ExportError, ExportReport, explained
+from nas.export.base import ExportError, ExportReport, explained, published
 from nas.preparation import calibration_examples, load_supernet, make_recoverer
 from nas.run import Run
 from nas.run_directory import RunDirectory
@@ -123,6 +123,22 @@ def pack(folder: Path, archive: Path) -> None:
             partial.replace(archive)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Puts all files of a bundle into a folder, which appears whole or not at all.
+
+    Args:
+        archive: As ``pack`` wrote it.
+        folder: To write; new or empty.
+
+    Raises:
+        BundleError: The archive is none, or a file that none should be.
+        ExportError: The folder is in use, or cannot be written to.
+    """
+    with published(folder) as staging, _readable(archive), zipfile.ZipFile(archive) as packed:
+        _refuse_strange(archive, [entry for entry in packed.infolist() if not entry.is_dir()])
+        packed.extractall(staging)
 
 
 @contextmanager

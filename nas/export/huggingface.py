@@ -17,7 +17,7 @@ from transformers import LlamaConfig, MistralConfig, PreTrainedConfig, PreTraine
 from transformers.models.auto import modeling_auto
 
 from evaluators.base import Measurement
-from nas.export.base import ExportError, ExportReport, published
+from nas.export.base import Adding, ExportError, ExportReport, published
 from nas.export.heterogeneous import add_modeling_file
 from nas.export.model_card import model_card
 from nas.export.parity import Parity, Reference, check_in_new_process, fixed_input_ids, outputs_of
@@ -45,6 +45,7 @@ def export_huggingface(
     folder: Path,
     measurements: Mapping[str, Measurement],
     weights: OutputWeights | None = None,
+    add: Adding | None = None,
 ) -> ExportReport:
     """Writes weights, config, tokenizer and model card; see ``nas.export.base.Exporter``."""
     with published(folder) as staging:
@@ -60,6 +61,8 @@ def export_huggingface(
         (staging / "README.md").write_text(card, encoding="utf-8")
         parity = _checked(staging, reference)
         size_bytes = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
+        if add is not None:
+            add(staging)
     return ExportReport(
         folder=folder,
         target="huggingface",

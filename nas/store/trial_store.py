@@ -42,23 +42,16 @@ class TrialStore:
         with self._explained(), self._engine.begin() as connection:
             self._prepare(connection)
 
-    def add(self, trial: Trial) -> None:
-        """Stores the trial; when this returns, nothing can undo it.
+    def add(self, *trials: Trial) -> None:
+        """Stores trials, all or none; when this returns, nothing can undo it.
 
         Raises:
             DuplicateTrialError: Its number or its sub-network is in the store already.
             StoreError: The disk is full, or the database cannot be written to.
         """
-        row = trial.to_json() | {"sub_network_key": trial.sub_network.key}
-        try:
-            with self._explained(), self._engine.begin() as connection:
-                connection.execute(insert(tables.trials).values(row))
-        except IntegrityError as error:
-            raise DuplicateTrialError(
-                f"A trial's number and its sub-network must be new to a search, but trial {trial.number} or "
-                f"sub-network {trial.sub_network.key} is in {self._place} already; make sure that only one process "
-                "searches there, and repeat with --resume."
-            ) from error
+        with self._explained(), self._engine.begin() as connection:
+            for trial in trials:
+                self._insert(connection, trial)
 
     def replace_measurements(self, trial: Trial) -> None:
         """Puts the trial's measurements in the place of those stored under its number, in one transaction.
@@ -102,6 +95,17 @@ class TrialStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _insert(self, connection: Connection, trial: Trial) -> None:
+        row = trial.to_json() | {"sub_network_key": trial.sub_network.key}
+        try:
+            connection.execute(insert(tables.trials).values(row))
+        except IntegrityError as error:
+            raise DuplicateTrialError(
+                f"A trial's number and its sub-network must be new to a search, but trial {trial.number} or "
+                f"sub-network {trial.sub_network.key} is in {self._place} already; make sure that only one process "
+                "searches there, and repeat with --resume."
+            ) from error
 
     def _prepare(self, connection: Connection) -> None:
         existing = set(inspect(connection).get_table_names())

@@ -1,6 +1,7 @@
 """A whole search through the command line: its files, its end, and what is left of it after kill -9."""
 
 import json
+import shutil
 import signal
 import sqlite3
 import time
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from nas.bundled import BUNDLED_MODEL
+from nas.export.bundle import pack
 from tests.integration.commands import SEARCH, assert_sentence, nas, start
 
 
@@ -151,3 +154,38 @@ def test_a_repetition_agrees_with_the_run(run: Path, tmp_path: Path) -> None:
     assert stored_trials(tmp_path / "again") == stored_trials(run)
     damaged = nas("rerun", tmp_path / "nothing", "--out", tmp_path / "more")
     assert_sentence(damaged, exit_code=2, says=["A run is a folder"])
+
+
+def test_an_exported_model_and_its_zip_repeat_the_search(config: Path, tmp_path: Path) -> None:
+    """In another folder, as on another machine."""
+    for command in (
+        ["search", config, "--set", "trials=4", "--out", tmp_path / "short"],
+        ["export", tmp_path / "short", "2", "--out", tmp_path / "exported"],
+    ):
+        result = nas(*command)
+        assert result.returncode == 0, result.stderr
+    assert f"Repeat its search: nas rerun {tmp_path}/exported" in result.stdout
+    pack(tmp_path / "exported", tmp_path / "exported.zip")
+    shutil.rmtree(tmp_path / "short")
+    for bundle in ("exported", "exported.zip"):
+        elsewhere = tmp_path / f"from-{bundle}"
+        elsewhere.mkdir()
+        again = nas("rerun", tmp_path / bundle, "--json", cwd=elsewhere)
+        assert again.returncode == 0, again.stderr
+        findings = json.loads(again.stdout)
+        assert {"sub-networks", "perplexity", "front"} <= {finding["what"] for finding in findings}
+        assert all(finding["agrees"] for finding in findings)
+        [repetition] = (elsewhere / "runs").iterdir()
+        assert stored_trials(repetition) == stored_trials(tmp_path / "exported" / "search")
+
+
+def test_a_repetition_without_the_models_folder(config: Path, tmp_path: Path) -> None:
+    """By a relative path, which might as well be an id on the hub."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    shutil.copytree(BUNDLED_MODEL, here / "models" / "mine")
+    run = nas("search", config, "--set", "model.name=models/mine", "--set", "trials=2", "--out", "run", cwd=here)
+    assert run.returncode == 0, run.stderr
+    again = nas("rerun", here / "run", cwd=there)
+    assert_sentence(again, exit_code=2, says=["there is no folder models/mine here; copy or link the model", "hub"])
+    assert not (there / "runs").exists() or not list((there / "runs").iterdir())

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from transformers import AutoModelForCausalLM
 
 from nas.client import Client, ServiceError
 from tests.integration.commands import COMMAND, ENVIRONMENT, SEARCH, assert_sentence, nas
@@ -154,6 +155,19 @@ def test_the_commands_of_a_client(tmp_path: Path) -> None:
         assert front["search"]["num_trials"] == 8
         picked = json.loads(nas("pick", search_id, *server, "--max", "parameters=0.9x", "--json").stdout)
         assert picked["number"] in [one["number"] for one in front["trials"]]
+        number, small = str(picked["number"]), tmp_path / "small"
+        exported = nas("export", search_id, number, *server, "--out", small)
+        assert exported.returncode == 0, exported.stderr
+        reloaded = AutoModelForCausalLM.from_pretrained(small, trust_remote_code=True)
+        assert reloaded.num_parameters() == picked["measurements"]["parameters"]["value"]
+        assert json.loads(nas("front", small / "search", "--json").stdout)["trials"] == front["trials"]
+        again = nas("export", search_id, number, *server, "--out", small)
+        assert_sentence(again, exit_code=2, says=["is in use"])
+        unheard = nas("export", search_id, "99", *server, "--out", tmp_path / "no")
+        assert_sentence(unheard, exit_code=2, says=["one of 0 to 7, got 99"])
+        assert any("searching on" in line["text"] for line in client.logs(search_id))
+        assert "Members of the front" in client.report(search_id)
+        assert client.check(config)["trials"] == 8
         nothing = nas("pick", search_id, *server, "--max", "parameters=0.01x")
         assert_sentence(nothing, exit_code=3, says=["No trial meets parameters", "the nearest is"])
         unknown = nas("watch", "0" * 32, *server)

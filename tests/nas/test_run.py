@@ -1,16 +1,22 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nas.config import parse_config
+from nas.config import SearchConfig, parse_config
 from nas.objectives import Constraint
 from nas.results import ResultsError
 from nas.run import Run, shape_from_json, write_run
 from nas.run_directory import RunDirectoryError
+from nas.service import schema
+from nas.service.database import Database
+from nas.service.queue import Queue
+from nas.service.searches import Searches
 from nas.store.base import DuplicateTrialError
 from nas.trial import Trial
 from tests.nas import trials as by_hand
+from tests.nas.service.searching import finished
 from tests.nas.test_search import CONFIG, Bench
 from tests.nas.trials import ALIASES, GOAL, SHAPE, failed, trial
 
@@ -123,6 +129,31 @@ def test_run_written_from_what_is_kept_elsewhere_equals_that_of_the_search(tmp_p
     assert {path.name for path in (tmp_path / "written").iterdir()} == {
         path.name for path in (tmp_path / "local").iterdir()
     }
+
+
+def test_search_of_the_service_becomes_the_run_that_it_would_have_been_here(tmp_path: Path) -> None:
+    """But for how long its trials took."""
+    database = Database(f"sqlite:///{tmp_path / 'nas.db'}")
+    schema.upgrade(database)
+    search_id = finished(database)
+    searches = Searches(database, Queue(database))
+    search, results = searches.get(search_id), searches.results(search_id)
+    written = write_run(
+        tmp_path / "written",
+        config=SearchConfig.model_validate(search.config),
+        environment=search.environment or {},
+        trials=results.trials,
+        front=results.record,
+    )
+    database.close()
+    local = Bench(tmp_path / "local", config=CONFIG.replace("trials: 12", "trials: 6")).run()
+    assert written.directory.read_config_text() == local.directory.read_config_text()
+    assert written.directory.read_environment() == {**local.directory.read_environment(), "search_id": search_id}
+    assert (written.shape, written.goal) == (local.shape, local.goal)
+    for of_written, of_local in ((written.trials, local.trials), (written.front(), local.front())):
+        assert [replace(one, duration_s=0) for one in of_written] == [replace(one, duration_s=0) for one in of_local]
+    assert written.record["hypervolume"] == local.record["hypervolume"]
+    assert written.record["search"] == {**local.record["search"], "id": search_id}
 
 
 def test_run_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> None:
