@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 
 import pytest
 
@@ -49,6 +51,22 @@ def test_anything_else_is_our_failure(error: Exception, detail: str) -> None:
     sentence, exit_code = describe_error(error)
     assert exit_code == 1
     assert sentence == f"Something failed unexpectedly ({detail}); repeat with --debug to see where."
+
+
+def test_a_missing_extra_is_named() -> None:
+    for module in ("fastapi", "httpx.parts"):
+        sentence, exit_code = describe_error(ModuleNotFoundError(f"No module named {module!r}", name=module))
+        assert exit_code == 1
+        assert sentence.endswith("is not installed; pip install 'nas-llm[service]'.")
+    assert "unexpectedly" in describe_error(ModuleNotFoundError(name="antigravity"))[0]
+
+
+def test_without_the_service_packages_its_commands_say_so() -> None:
+    program = "import sys; sys.modules['httpx'] = None; from nas.cli import main; main()"
+    ran = subprocess.run([sys.executable, "-c", program, "jobs"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "pip install 'nas-llm[service]'" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_interrupted() -> None:
