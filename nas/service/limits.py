@@ -105,7 +105,7 @@ def check_bind(host: str, *, has_auth: bool) -> None:
     Raises:
         RefusedError: It would be open to others.
     """
-    if not has_auth and not _is_loopback(host):
+    if not has_auth and not is_loopback(host):
         raise RefusedError(
             f"Without auth the service must listen at 127.0.0.1, ::1 or localhost only, got {host!r}; choose one of "
             "these, or turn auth on."
@@ -149,7 +149,8 @@ def check_model(name: str, roots: Sequence[Path], *, trust_remote_code: bool, al
     return str(folder)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is this machine's own; names other than ``localhost`` are not looked up."""
     try:
         return host.lower() == "localhost" or ip_address(host).is_loopback
     except ValueError:

@@ -14,6 +14,7 @@ from nas.service.api.answers import ID
 from nas.service.api.problems import ForbiddenError, TooManyRequestsError
 from nas.service.exports import ExportRecord
 from nas.service.exports import unknown as unknown_export
+from nas.service.limits import is_loopback
 from nas.service.searches import SearchRecord, unknown
 from nas.service.tokens import Identity, InvalidTokenError, Scope
 
@@ -38,6 +39,7 @@ def identify(
     state = request.app.state
     if not state.policy.has_auth:
         limit_address(request)
+        refuse_other_names(request)
         refuse_other_pages(request)
         return LOCAL
     token = credentials.credentials if credentials is not None else request.cookies.get(COOKIE)
@@ -53,6 +55,19 @@ def identify(
         raise
     _limit(request, identity.token_id)
     return identity
+
+
+def refuse_other_names(request: Request) -> None:
+    """Refuses what a browser sends here because somebody's name was made to lead to this machine (DNS rebinding).
+
+    Raises:
+        ForbiddenError: It was asked for by another name than this machine's own.
+    """
+    if not is_loopback(request.url.hostname or ""):
+        raise ForbiddenError(
+            f"Without tokens, this server must be asked as 127.0.0.1, ::1 or localhost, got {request.url.hostname!r}; "
+            "use one of these, or start it with tokens."
+        )
 
 
 def refuse_other_pages(request: Request, *, must_say: bool = False) -> None:

@@ -1,14 +1,14 @@
 // The front's chart: hover, keyboard, and budgets as lines that can be dragged.
 
 import { CHART_CONFIG, chartLayout, frontTraces, isPlotted } from "./shared/charts.js";
-import { markPoint, quantityAxis, valueOf, valuesOf } from "./shared/charts.js";
+import { quantityAxis, valueOf, valuesOf } from "./shared/charts.js";
 import { element } from "./shared/element.js";
 import { boundOf, budgetText } from "./shared/legend.js";
 
 const KEYS = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1 };
 
 export class FrontChart {
-  // ``onPoint(index)`` for what is pointed at, ``onPin(index)`` for what is clicked, ``onDrag(name, value, isOver)``.
+  // ``onPoint(index, isByKey)`` for what is pointed at, ``onPin(index)`` for what is clicked, ``onDrag(name, value, isOver)``.
   constructor(chart, handles, { onPoint, onPin, onDrag }) {
     this.chart = chart;
     this.handles = handles;
@@ -31,7 +31,6 @@ export class FrontChart {
     const layout = chartLayout({ xaxis, yaxis, uirevision: `${axes.x} ${axes.y}` });
     await Plotly.react(this.chart, traces, layout, CHART_CONFIG);
     if (!this.hasEvents) this.#listen();
-    await this.mark(this.shown);
     this.#overlay();
   }
 
@@ -41,20 +40,20 @@ export class FrontChart {
     this.#overlay();
   }
 
-  async mark(index) {
+  mark(index) {
     this.shown = index;
-    if (this.view) await markPoint(this.chart, this.view.axes, this.view.data.points[index]);
+    this.#overlay();
   }
 
   #listen() {
     this.hasEvents = true;
     this.chart.on("plotly_hover", (event) => {
-      if (!this.dragging) this.onPoint(event.points[0].customdata);
+      if (!this.dragging) this.onPoint(event.points[0].customdata, false);
     });
     this.chart.on("plotly_click", (event) => this.onPin(event.points[0].customdata));
-    this.chart.on("plotly_relayout", () => this.#overlay());
-    this.chart.on("plotly_relayouting", () => this.#overlay());
-    new ResizeObserver(() => requestAnimationFrame(() => this.#overlay())).observe(this.chart);
+    // Drawn anew, zoomed, in the midst of zooming, or of another size.
+    for (const event of ["plotly_afterplot", "plotly_relayout", "plotly_relayouting"])
+      this.chart.on(event, () => this.#overlay());
   }
 
   #key(event) {
@@ -69,31 +68,33 @@ export class FrontChart {
     if (!walk.length) return;
     const place = walk.indexOf(data.points[this.shown]);
     const next = place < 0 ? (step > 0 ? 0 : walk.length - 1) : place + step;
-    this.onPoint(data.points.indexOf(walk[Math.max(0, Math.min(walk.length - 1, next))]));
+    this.onPoint(data.points.indexOf(walk[Math.max(0, Math.min(walk.length - 1, next))]), true);
   }
 
-  // Budgets and the pick are drawn over the chart, not in it: they move without it, and never change its range.
+  // Budgets, the pick and what is pointed at lie over the chart, not in it: they move without it, and never change its
+  // range.
   #overlay() {
     const layout = this.chart._fullLayout;
     if (!layout?.xaxis || !this.view) return;
     const { data, axes, budgets } = this.view;
-    this.#placePick(layout);
+    this.#placeMark(layout, "ring-mark", data.points[this.shown], "");
+    this.#placeMark(layout, "pick-mark", this.view.pick, `pick: ${this.view.pick?.number}`);
     const wanted = budgets.filter(({ name }) => name === axes.x || name === axes.y);
     for (const handle of this.handles.querySelectorAll(".handle"))
       if (!wanted.some(({ name }) => name === handle.dataset.name)) handle.remove();
     for (const { name, limit } of wanted) this.#place(this.#handle(name), layout, data.quantities[name], limit);
   }
 
-  #placePick({ xaxis, yaxis }) {
-    const { axes, pick } = this.view;
-    const mark = this.handles.querySelector(".pick-mark") ?? this.handles.appendChild(element("div", { class: "pick-mark" }));
-    const [left, top] =
-      pick !== null && isPlotted(pick, axes) ? [xaxis.d2p(valueOf(pick, axes.x)), yaxis.d2p(valueOf(pick, axes.y))] : [NaN, NaN];
+  #placeMark({ xaxis, yaxis }, name, point, text) {
+    const { axes } = this.view;
+    const mark = this.handles.querySelector(`.${name}`) ?? this.handles.appendChild(element("div", { class: name }));
+    const has = point !== undefined && point !== null && isPlotted(point, axes);
+    const [left, top] = has ? [xaxis.d2p(valueOf(point, axes.x)), yaxis.d2p(valueOf(point, axes.y))] : [NaN, NaN];
     mark.hidden = !(left >= 0 && left <= xaxis._length && top >= 0 && top <= yaxis._length);
     if (mark.hidden) return;
     mark.style.left = `${xaxis._offset + left}px`;
     mark.style.top = `${yaxis._offset + top}px`;
-    mark.dataset.text = `pick: ${pick.number}`;
+    mark.dataset.text = text;
   }
 
   #place(handle, { xaxis, yaxis }, quantity, limit) {

@@ -9,6 +9,7 @@ const BUSY_S = 2;
 const QUIET_S = 10;
 const PAGE = 50;
 const chosen = new Set();
+const rows = new Map();
 let limit = PAGE;
 let asked = 0;
 
@@ -36,18 +37,32 @@ async function pages(query, wanted) {
 }
 
 function show(searches, hasMore) {
-  const focused = document.activeElement?.id;
   const isFiltered = byId("states").value !== "";
   byId("empty").hidden = searches.length > 0 || isFiltered;
   byId("list-card").hidden = !searches.length;
-  byId("searches").replaceChildren(...searches.map(row));
+  showRows(searches);
   byId("more").hidden = !hasMore;
   const busy = searches.filter((search) => !isOver(search.state)).length;
   const count = `${hasMore ? "The newest " : ""}${plural(searches.length, "search", "searches")}`;
   const summary = searches.length ? `${count}, ${busy || "none"} under way.` : isFiltered ? "None of these." : "";
   if (byId("summary").textContent !== summary) byId("summary").textContent = summary;
-  if (focused) byId(focused)?.focus();
   showCompare();
+}
+
+// Rows that say the same stay: what is focused, selected or read aloud is not taken away.
+function showRows(searches) {
+  const focused = document.activeElement?.id;
+  const body = byId("searches");
+  const next = searches.map((search) => {
+    const fresh = row(search);
+    const known = rows.get(search.id);
+    return known?.textContent === fresh.textContent ? known : fresh;
+  });
+  rows.clear();
+  next.forEach((one) => rows.set(one.dataset.id, one));
+  if (next.length === body.rows.length && next.every((one, place) => one === body.rows[place])) return;
+  body.replaceChildren(...next);
+  if (focused) byId(focused)?.focus();
 }
 
 function row(search) {

@@ -50,6 +50,12 @@ export function follow(id, after, { onEvent, onStatus }) {
     source.close();
   }
 
+  // A browser has few connections to a server: a page that nobody sees gives its own back.
+  document.addEventListener("visibilitychange", () => {
+    if (closed) return;
+    if (document.hidden) source.close();
+    else open();
+  });
   open();
   return { close };
 }

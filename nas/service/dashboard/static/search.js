@@ -12,7 +12,7 @@ import { Picked } from "./picked.js";
 import { drawHypervolume } from "./shared/charts.js";
 import { element } from "./shared/element.js";
 import { budgetText, legendOf } from "./shared/legend.js";
-import { describePoint } from "./shared/panel.js";
+import { STATES, describePoint } from "./shared/panel.js";
 import { byId, connected, loadPlotly, maySubmit, problem, run } from "./shell.js";
 import { TrialTable } from "./trials.js";
 
@@ -35,7 +35,10 @@ let tookMs = 0;
 
 const budgets = new Budgets(byId("budgets"), byId("add-budget"), { onInput: judgeSoon, onChange: askServer });
 const chart = new FrontChart(byId("front-chart"), byId("handles"), {
-  onPoint: (index) => preview(index),
+  onPoint(index, isByKey) {
+    preview(index);
+    if (isByKey) announce(sentenceOf(data.points[index]));
+  },
   onPin: togglePin,
   onDrag(name, value, isReleased) {
     budgets.set(name, value);
@@ -120,12 +123,12 @@ async function loadChart() {
   byId("waiting").hidden = true;
   byId("report").hidden = false;
   byId("report").href = searchPath(id, "report");
+  budgets.update(data);
   if (axes === null) {
     axes = { x: data.x, y: data.y };
-    shown = data.points[data.first].number;
+    shown = (pickFrom(data, frontWithin(data, budgets.budgets)) ?? data.points[data.first]).number;
     chooseAxes();
   }
-  budgets.update(data);
   await loadPlotly();
   await drawAll();
 }
@@ -265,6 +268,12 @@ function showPanel() {
   if (hadFocus) byId("export-shown")?.focus();
   trials.mark(index);
   chart.mark(index);
+}
+
+// For those who hear what others see.
+function sentenceOf(point) {
+  const numbers = Object.entries(point.readings).map(([name, { text }]) => `${data.quantities[name].title} ${text}`);
+  return `${point.title}, ${STATES[standing.get(point)]}: ${numbers.join(", ")}`;
 }
 
 function preview(index) {

@@ -19,7 +19,7 @@ NOBODY = "0" * 32
 
 def client_of(database: Database, **policy: Any) -> TestClient:
     app = create_app(database, Policy(**policy), ArtifactStore(ARTIFACTS))
-    return TestClient(app, raise_server_exceptions=False)
+    return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
 
 
 @pytest.fixture

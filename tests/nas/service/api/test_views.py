@@ -139,7 +139,7 @@ def test_a_browser_shows_its_token_once(database: Database) -> None:
         assert "samesite=strict" in attributes
         assert client.get("/session").json() == {"owner": "ada", "scopes": ["read", "submit"], "needs_token": True}
         assert client.post("/v1/searches", json=CONFIG, headers=PAGE).status_code == 202
-        assert client.post("/v1/searches", json=CONFIG, headers={"Origin": "http://testserver"}).status_code == 202
+        assert client.post("/v1/searches", json=CONFIG, headers={"Origin": "http://127.0.0.1:8000"}).status_code == 202
         assert client.delete("/session", headers=PAGE).status_code == 204
         problem(client.get("/session"), 401, "token")
 
@@ -152,6 +152,14 @@ def test_a_page_of_another_server_changes_nothing(database: Database, headers: d
         refused = client.post("/v1/searches", json=CONFIG, headers=headers)
         assert "a page of this server" in problem(refused, 403, "scope")
         assert client.get("/v1/searches", headers=headers).json()["searches"] == []
+
+
+def test_without_tokens_another_name_for_this_machine_is_refused(client: TestClient) -> None:
+    for name in ("evil.example", "127.0.0.1.evil.example:8000"):
+        refused = client.get("/v1/searches", headers={"Host": name})
+        assert "must be asked as 127.0.0.1, ::1 or localhost" in problem(refused, 403, "scope")
+    for name in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        assert client.get("/v1/searches", headers={"Host": name}).status_code == 200
 
 
 def test_without_tokens_a_page_of_another_server_changes_nothing_either(client: TestClient) -> None:
