@@ -19,6 +19,7 @@ from nas.pruners import PRUNERS
 from nas.recovery import RECOVERIES
 from nas.strategies import STRATEGIES
 from nas.supernet.importance import IMPORTANCES
+from nas.tracking import TRACKERS, check_options
 from search_spaces import SEARCH_SPACES
 
 
@@ -93,6 +94,18 @@ class ExecutorConfig(Section):
     type: Literal["local"] = "local"
 
 
+class TrackerConfig(Named):
+    """Where a search is told of besides its folder."""
+
+    model_config = ConfigDict(title="a tracker must be a name with options, as {mlflow: {experiment: mine}}")
+    name: known(list(TRACKERS), "a tracker")  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        check_options(self.name, self.options)
+        return self
+
+
 class LimitConfig(Section):
     """A budget on one measurement: an amount such as ``4.1ms``, or ``0.6x`` of the supernet's own."""
 
@@ -128,6 +141,9 @@ class SearchConfig(Section):
     time: str | None = None
     recovery: RecoveryConfig = RecoveryConfig()
     executor: ExecutorConfig = ExecutorConfig()
+    tracking: tuple[TrackerConfig, ...] = Field(
+        default=(), description="Where else to record the search: mlflow, wandb, optuna."
+    )
     seed: int = Field(default=0, ge=0)
 
     @field_validator("model", mode="before")
@@ -154,6 +170,14 @@ class SearchConfig(Section):
         repeated = sorted({name for name, options in parts if parts.count((name, options)) > 1})
         if repeated:
             raise ValueError(f"each evaluator must be named once, got {repeated[0]!r} twice; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _each_tracker_once(self) -> Self:
+        names = [part.name for part in self.tracking]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"each tracker must be named once, got {repeated[0]!r} twice; remove one")
         return self
 
     @property

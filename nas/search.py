@@ -10,6 +10,7 @@ good to be true.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from evaluators.base import Measurement
 from nas.config import SearchConfig
@@ -18,6 +19,7 @@ from nas.judge import Judge
 from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, measurement_of_evaluator, objectives_of
 from nas.preparation import Prepared
+from nas.results import Results
 from nas.seeds import Seed
 from nas.store.base import SearchStore
 from nas.strategies import make_strategy
@@ -68,11 +70,14 @@ class Search:
         self._judge = Judge(prepared.supernet, prepared.evaluators, prepared.recover)
         self._trials = store.trials(prepared.supernet.shape)
 
-    def run(self, listener: Listener) -> None:
+    def run(self, listener: Listener) -> Results:
         """Runs trials until the config's end, then confirms the front. Stored trials count.
 
         Args:
             listener: Told of every trial.
+
+        Returns:
+            What was found. Measurements may differ from those told before, where the end measured them again.
 
         Raises:
             SearchError: The supernet itself cannot be evaluated.
@@ -95,7 +100,7 @@ class Search:
             trial = self._evaluate(seed)
             _tell(strategy, trial, goal)
             self._finish(trial, goal, listener)
-        self._confirm()
+        return self._confirm()
 
     def _begin(self, listener: Listener) -> Goal:
         """The first two trials, and the goal that they fix."""
@@ -177,7 +182,7 @@ class Search:
             )
         )
 
-    def _confirm(self) -> None:
+    def _confirm(self) -> Results:
         """Measures anew what varies, until the front and the uniform-width models beside it are confirmed."""
         goal = self._level()
         varying = self._judge.varying
@@ -189,7 +194,8 @@ class Search:
                 self._trials[trial.number] = replace(trial, measurements={**trial.measurements, **better})
                 self._store.replace_measurements(self._trials[trial.number])
             confirmed |= {trial.number for trial in doubtful}
-        self._write_front(self._level())
+        record = self._write_front(goal := self._level())
+        return Results(shape=self._prepared.supernet.shape, trials=tuple(self._trials), goal=goal, record=record)
 
     def _level(self) -> Goal:
         """Puts latencies on the scale of all readings of the supernet; relative budgets move with them."""
@@ -204,14 +210,16 @@ class Search:
         uniform = [one for one in self._trials if one.source == "uniform" and one.state is TrialState.COMPLETE]
         return list({trial.number: trial for trial in (*front_of(self._trials, goal), *uniform)}.values())
 
-    def _write_front(self, goal: Goal) -> None:
+    def _write_front(self, goal: Goal) -> dict[str, Any]:
         search = describe_search(
             self._store.search_id,
             self._config,
             num_trials=len(self._trials),
             measurement_of_evaluator=self._measurement_of_evaluator(),
         )
-        self._store.write_front(front_record(self._trials, goal, search=search))
+        record = front_record(self._trials, goal, search=search)
+        self._store.write_front(record)
+        return record
 
 
 def _crashed(seed: Seed, *, number: int) -> Trial:

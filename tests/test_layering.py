@@ -87,6 +87,13 @@ def test_pruners_know_models_and_what_they_cost_only() -> None:
     assert not imported(["nas.pruners"], "nas", but=["nas.pruners", "nas.supernet"])
 
 
+def test_the_search_knows_no_tracker() -> None:
+    """It tells a listener; only commands and the service let one in."""
+    told = imported(["nas"], "nas.tracking.base", "nas.tracking.tracking")
+    assert told
+    assert all(lies_in(module, ["nas.tracking", "nas.commands", "nas.service"]) for module, _ in told)
+
+
 def test_recoveries_know_models_only() -> None:
     assert not imported(["nas.recovery"], "evaluators", but=["evaluators.inputs"])
     assert not imported(["nas.recovery"], "nas", but=["nas.recovery", "nas.supernet"])
@@ -102,12 +109,15 @@ def test_commands_and_the_command_line_are_the_outer_shell() -> None:
     ("framework", "homes"),
     [
         ("lm_eval", "evaluators.lm_eval_tasks"),
-        ("optuna", "nas.strategies.optuna_adapter"),
+        ("optuna", "nas.strategies.optuna_adapter nas.tracking.optuna"),
+        ("mlflow", "nas.tracking.mlflow"),
+        ("wandb", "nas.tracking.wandb"),
         ("syne_tune", "nas.strategies.syne_tune_adapter"),
         ("sqlalchemy", "nas.store nas.service"),
+        ("fsspec", "nas.artifacts"),
         ("typer", "nas.cli"),
         ("pydantic", "nas.config nas.config_reading nas.finetuning.config nas.service.api"),
-        ("fastapi", "nas.service.api"),
+        ("fastapi", "nas.service.api nas.service.dashboard"),
         ("alembic", "nas.service.schema nas.service.migrations"),
         ("httpx", "nas.client"),
         ("matplotlib", "nas.report"),

@@ -1,5 +1,6 @@
 """`nas serve`, `nas worker`, `nas token …`: the service on this machine."""
 
+import gc
 import logging
 import os
 import signal
@@ -105,6 +106,10 @@ def serve(serving: Serving, console: Console) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with kept_running(workers, os.environ | _places(serving.url, serving.artifacts)):
         app = create_app(database, policy, artifacts)
+        # What is there by now stays. Each full collection would look through it all, half a second with every request
+        # waiting, and reading trials brings many about.
+        gc.collect()
+        gc.freeze()
         uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning")
 
 

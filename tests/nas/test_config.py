@@ -24,6 +24,7 @@ also_measure: [parameters, {latency: {workload: prefill}}]
 budget: {latency: {max: 4.1ms}, parameters: {max: 2523648}, lm_eval: {min: 0.95x}}
 strategy: {type: tpe, seeds: []}
 time: 1.5h
+tracking: [mlflow, {wandb: {project: mine, mode: offline}}]
 seed: 7
 """
 
@@ -61,6 +62,10 @@ def test_everything_given() -> None:
     assert config.strategy.seeds == ()
     assert config.max_seconds == 5400
     assert config.trials is None
+    assert [(part.name, part.options) for part in config.tracking] == [
+        ("mlflow", {}),
+        ("wandb", {"project": "mine", "mode": "offline"}),
+    ]
 
 
 @pytest.mark.parametrize("text", [SHORT, LONG])
@@ -182,6 +187,9 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"objectives": [{"perplexity": {}, "latency": {}}, "memory"]}, r"objectives\.0: an evaluator must be a name"),
         ({"objectives": ["latency", "latency"]}, "each evaluator must be named once, got 'latency' twice; remove one"),
         ({"also_measure": ["perplexity"]}, "each evaluator must be named once, got 'perplexity' twice"),
+        ({"tracking": ["mlfow"]}, "a tracker must be one of .* got 'mlfow'; try 'mlflow'"),
+        ({"tracking": [{"optuna": {"storge": "x"}}]}, r"tracking\.0: .* got 'storge'; did you mean 'storage'"),
+        ({"tracking": ["wandb", "wandb"]}, "each tracker must be named once, got 'wandb' twice; remove one"),
         ({"budget": [1]}, r"budget must be a mapping, got \[1\]"),
         ({"budget": {"latency": "0.6x"}}, r"budget\.latency must be a mapping such as .*{max: 0\.6x}, got '0\.6x'"),
         ({"budget": {"latency": {}}}, r"budget\.latency: a budget must have either max or min; write {max: 0\.6x}"),
