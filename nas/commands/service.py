@@ -25,6 +25,8 @@ from nas.service.worker import Worker
 from nas.tables import moment
 
 LOG = logging.getLogger(__name__)
+GRACE_S = 3
+"""How long answers under way are waited for at the end; a stream of events would go on for as long as its search."""
 RESTART_S = 1.0
 """After which a worker that died is started anew; it may die at once again."""
 
@@ -110,7 +112,7 @@ def serve(serving: Serving, console: Console) -> None:
         # waiting, and reading trials brings many about.
         gc.collect()
         gc.freeze()
-        uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning")
+        uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning", timeout_graceful_shutdown=GRACE_S)
 
 
 @contextmanager

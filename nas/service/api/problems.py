@@ -106,6 +106,11 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first: dict[str, Any] = jsonable_encoder(error.errors()[0], custom_encoder={Exception: str, bytes: repr})
         place = ".".join(str(part) for part in first["loc"])
+        if first["loc"][0] == "path":
+            sentence = (
+                f"An id must have 32 hexadecimal digits, got {first['input']!r}; copy it from where it was given."
+            )
+            return problem(request, 422, "parameter", sentence)
         return problem(request, 422, "parameter", f"{place} must be valid, but: {first['msg']}; mend it.")
 
     for kind in KINDS:

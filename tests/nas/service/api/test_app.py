@@ -183,7 +183,7 @@ def test_cancelling_a_search_that_waits_ends_it(client: TestClient, database: Da
 
 
 def test_an_id_that_is_none_is_refused_and_one_that_is_unknown_not_found(client: TestClient) -> None:
-    problem(client.get("/v1/searches/xyz"), 422, "parameter")
+    assert "32 hexadecimal digits, got 'xyz'" in problem(client.get("/v1/searches/xyz"), 422, "parameter")
     assert "must be one that was submitted" in problem(client.get(f"/v1/searches/{NOBODY}"), 404, "search")
     problem(client.get("/v2"), 404, "http")
     problem(client.delete("/v1/searches"), 405, "http")
