@@ -18,7 +18,7 @@ CREATE_VENV = for python in $(PYTHON); do \
 	echo "nas needs Python 3.11 or newer with its venv module: install it, or name it with PYTHON=/path/to/python." >&2; \
 	exit 1
 
-.PHONY: help install quickstart test lint check bench lock clean
+.PHONY: help install quickstart test lint check bench lock image clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -69,6 +69,9 @@ lock: ## Write requirements.lock afresh from pyproject.toml
 	   | grep -Ev '^(cuda-|triton|nvidia-)[^ ]*$$'; } > build/lock/requirements.lock
 	@mv build/lock/requirements.lock requirements.lock
 	@rm -rf build/lock
+
+image: ## Build the container image and try it (ARGS="--short")
+	scripts/check_image.sh $(ARGS)
 
 clean: ## Remove .venv, builds and caches; runs and exports stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -37,7 +37,11 @@ def rerun(bundle: Path, *, out: Path | None, quiet: bool, console: Console) -> l
                 "the run of a search."
             )
         with _model_is_here(before.directory):
-            folder = run_search(before.directory.config_path, out=out, overrides=[], resume=False, console=console)
+            # Whoever recorded the search does not decide where this machine reports to.
+            overrides = ["tracking=[]"]
+            folder = run_search(
+                before.directory.config_path, out=out, overrides=overrides, resume=False, console=console
+            )
     if not quiet:
         conclude(folder)
     environments = (environment, RunDirectory.open(folder).read_environment())

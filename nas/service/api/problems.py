@@ -23,6 +23,7 @@ from nas.service.exports import UnknownExportError
 from nas.service.limits import RefusedError
 from nas.service.searches import IdempotencyError, NotReadyError, UnknownSearchError
 from nas.service.tokens import InvalidTokenError
+from nas.tracking import TrackingError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
@@ -74,6 +75,7 @@ KINDS: dict[type[Exception], tuple[int, str]] = {
     NotReadyError: (409, "not-ready"),
     ReportError: (409, "not-ready"),
     RefusedError: (403, "refused"),
+    TrackingError: (403, "refused"),
     ForbiddenError: (403, "scope"),
     InvalidTokenError: (401, "token"),
     TooLargeError: (413, "too-large"),

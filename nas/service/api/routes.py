@@ -20,6 +20,7 @@ from nas.service.events import MAX_EVENT
 from nas.service.limits import check_model
 from nas.service.queue import JobState
 from nas.service.tokens import Scope
+from nas.tracking import refuse_places
 
 HEARTBEAT_S = 15.0
 """How often a quiet stream says that it is still there, for what lies between."""
@@ -209,9 +210,11 @@ def _allowed_config(text: str, request: Request) -> SearchConfig:
 
     Raises:
         ConfigError: It is none.
-        RefusedError: It asks for what is not allowed here.
+        RefusedError: It asks for a model or for code that is not allowed here.
+        TrackingError: It says where to track, which is the operator's to say.
     """
     config, policy = parse_config(text), request.app.state.policy
+    refuse_places({tracker.name: tracker.options for tracker in config.tracking})
     name = check_model(
         config.model.name,
         policy.model_roots,

@@ -15,7 +15,6 @@ from nas.tracking.errors import TrackingError
 from tests.nas.tracking.searches import BUDGETED, ID, confirmed, eight_trials, results, tracked, write_run
 from tests.nas.tracking.stores import OBJECTIVES, Kept, options, read
 
-
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 DEATH = """
 import os, sys
