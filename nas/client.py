@@ -40,6 +40,11 @@ class ServiceError(ValueError):
         self.status = status
         self.kind = kind
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may be answered later: no answer, too many requests, or no database for now."""
+        return self.status in {0, 429, 503}
+
 
 class UnreachableError(ServiceError):
     """No service answers there."""
@@ -249,7 +254,9 @@ class Client:
                 if found["num_events"] <= number and found["state"] not in UNDER_WAY:
                     return
                 heard_s = time.monotonic()
-            except (httpx.TransportError, UnreachableError) as error:
+            except (httpx.TransportError, ServiceError) as error:
+                if isinstance(error, ServiceError) and not error.may_pass:
+                    raise
                 if time.monotonic() - heard_s > patience_s:
                     raise self._unreachable(error) from error
                 time.sleep(RECONNECT_S)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM
 
-from nas.client import Client, ServiceError
+from nas.client import Client, ServiceError, UnreachableError
 from tests.integration.commands import COMMAND, ENVIRONMENT, SEARCH, assert_sentence, nas
 
 LEASE_S = 3.0
@@ -198,6 +198,18 @@ def test_a_client_goes_on_watching_when_the_service_comes_back(tmp_path: Path) -
             again.wait(30)
     assert [event.number for event in seen] == list(range(1, len(seen) + 1))
     assert [event.data["number"] for event in seen if event.kind == "trial"] == list(range(22))
+
+
+def test_the_service_ends_though_somebody_watches(tmp_path: Path) -> None:
+    with served(tmp_path / "data", "--workers", "0") as (client, process):
+        watching = client.watch(client.submit(SEARCH), patience_s=0.0)
+        assert next(watching).data["state"] == "queued"
+        begun_s = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(UnreachableError, match="must answer"):
+            next(watching)
+        process.wait(30)
+        assert time.monotonic() - begun_s < 10
 
 
 def test_beyond_loopback_only_with_tokens(tmp_path: Path) -> None:
