@@ -54,7 +54,7 @@ OVER = as_json(state="complete", num_events=1)
 
 def test_a_database_that_is_away_for_a_moment_is_waited_for() -> None:
     path = f"/v1/searches/{SEARCH}"
-    events = [AWAY_ANSWER, (200, "text/event-stream", EVENT)]
+    events = [AWAY_ANSWER, (200, "text/event-stream", EVENT), (200, "text/event-stream", b"")]
     with answering({f"{path}/events": [*events], path: [AWAY_ANSWER, OVER]}) as client:
         watching = client.watch(SEARCH)
         assert next(watching).number == 1
