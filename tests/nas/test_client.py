@@ -63,16 +63,20 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for() -> None:
 
 
 def test_patience_ends() -> None:
-    with answering({f"/v1/searches/{SEARCH}/events": [AWAY_ANSWER]}) as client:
-        with pytest.raises(UnreachableError, match="must answer, but: The database must be there; wait"):
-            next(client.watch(SEARCH, patience_s=0.0))
+    with (
+        answering({f"/v1/searches/{SEARCH}/events": [AWAY_ANSWER]}) as client,
+        pytest.raises(UnreachableError, match="must answer, but: The database must be there; wait"),
+    ):
+        next(client.watch(SEARCH, patience_s=0.0))
 
 
 def test_a_search_that_is_not_there_is_not_waited_for() -> None:
     nowhere: Answer = (404, "application/problem+json", b'{"type": "/problems/search", "detail": "There is none."}')
-    with answering({f"/v1/searches/{SEARCH}/events": [nowhere]}) as client:
-        with pytest.raises(ServiceError, match="There is none"):
-            next(client.watch(SEARCH))
+    with (
+        answering({f"/v1/searches/{SEARCH}/events": [nowhere]}) as client,
+        pytest.raises(ServiceError, match="There is none"),
+    ):
+        next(client.watch(SEARCH))
 
 
 def export(body: bytes, *, state: str = "complete", reason: str = "") -> Answer:
@@ -85,15 +89,19 @@ def test_a_file_arrives_whole_or_not_at_all(tmp_path: Path) -> None:
     with answering({"/v1/exports/a": [export(b"the file")], "/v1/exports/a/download": [sent]}) as client:
         assert client.download("a", path).read_bytes() == b"the file"
     path.unlink()
-    with answering({"/v1/exports/a": [export(b"another")], "/v1/exports/a/download": [sent]}) as client:
-        with pytest.raises(ServiceError, match="must arrive as it was published"):
-            client.download("a", path)
+    with (
+        answering({"/v1/exports/a": [export(b"another")], "/v1/exports/a/download": [sent]}) as client,
+        pytest.raises(ServiceError, match="must arrive as it was published"),
+    ):
+        client.download("a", path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_that_failed_is_told_of(tmp_path: Path) -> None:
     failed = export(b"", state="failed", reason="There is no room; make some.")
     waiting = export(b"", state="running")
-    with answering({"/v1/exports/a": [waiting, failed]}) as client:
-        with pytest.raises(ServiceError, match="but it is failed: There is no room"):
-            client.download("a", tmp_path / "model.zip", poll_s=0.01)
+    with (
+        answering({"/v1/exports/a": [waiting, failed]}) as client,
+        pytest.raises(ServiceError, match="but it is failed: There is no room"),
+    ):
+        client.download("a", tmp_path / "model.zip", poll_s=0.01)
