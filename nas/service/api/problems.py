@@ -23,7 +23,7 @@ from nas.service.exports import UnknownExportError
 from nas.service.limits import RefusedError
 from nas.service.searches import IdempotencyError, NotReadyError, UnknownSearchError
 from nas.service.tokens import InvalidTokenError
-from nas.tracking import TrackingError
+from nas.tracking.errors import TrackingError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
