@@ -33,7 +33,7 @@ from nas.service.lease_store import LeaseStore
 from nas.service.queue import JobState, Lease, LeaseLostError, Queue
 from nas.service.schema import upgrade
 from nas.service.searches import SEARCH, Searches
-from nas.service.worker import POLL_S, RENEWALS
+from nas.service.worker import IDLE_S, POLL_S, RENEWALS
 from nas.supernet.loading import load_config
 from nas.supernet.shape import shape_of
 from nas.supernet.supernet import Supernet
@@ -324,7 +324,7 @@ class SimulatedWorker:
             took_s = time.monotonic() - start_s
             self._log.seconds["poll" if lease is None else "claim"].append((start_s, took_s))
             if lease is None:
-                self._until.wait(POLL_S)
+                self._until.wait(IDLE_S)
             else:
                 do(lease)
         self._own.close()

@@ -28,6 +28,8 @@ LOG = logging.getLogger(__name__)
 RENEWALS = 4
 """Times that a lease is renewed in its length: some may be late before it is lost."""
 POLL_S = 0.2
+IDLE_S = 1.0
+"""How often a worker without work asks for some: a thousand of them are a load on the database."""
 
 
 class _End(Enum):
@@ -90,7 +92,7 @@ class Worker:
             elif until_idle:
                 break
             else:
-                time.sleep(POLL_S)
+                time.sleep(IDLE_S)
         self._database.close()
 
     def _work(self, lease: Lease) -> None:
