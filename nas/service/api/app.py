@@ -2,19 +2,21 @@
 
 import asyncio
 import importlib.metadata
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nas.artifacts import ArtifactStore
 from nas.environment import DISTRIBUTION
 from nas.service.api import problems
 from nas.service.api.exports import export_routes
 from nas.service.api.health import health_routes
-from nas.service.api.metrics import Metrics
+from nas.service.api.metrics import Metrics, Observe
 from nas.service.api.news import News
 from nas.service.api.routes import check_routes, search_routes
 from nas.service.api.sessions import session_routes
@@ -85,17 +87,35 @@ def create_app(database: Database, policy: Policy, artifacts: ArtifactStore) -> 
     app.state.metrics = Metrics(app.state.searches)
     app.state.limiter = RateLimiter(policy.requests_per_s, policy.burst)
 
-    @app.middleware("http")
-    async def limit_size(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > policy.max_body_bytes:
-            detail = f"A body must have at most {policy.max_body_bytes} bytes, got {length[:20]}; send less."
-            return problems.problem(request, 413, "too-large", detail)
-        return await proceed(request)
-
-    app.middleware("http")(app.state.metrics.observe)
+    app.add_middleware(LimitSize, max_bytes=policy.max_body_bytes)
+    app.add_middleware(Observe, metrics=app.state.metrics)
     problems.install(app)
     for routes in (health_routes, session_routes, check_routes, search_routes, view_routes, export_routes):
         app.include_router(routes)
     app.include_router(dashboard_routes)
     return app
+
+
+class LimitSize:
+    """Middleware that refuses bodies which say that they are too long.
+
+    Plain ASGI, like ``Observe``: Starlette's ``BaseHTTPMiddleware`` hands every chunk of every stream through a queue.
+
+    Args:
+        app: What answers the others.
+        max_bytes: Of a body.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        answer: ASGIApp = self._app
+        if scope["type"] == "http":
+            length = Headers(scope=scope).get("content-length", "0")
+            if not length.isdecimal() or int(length) > self._max_bytes:
+                detail = f"A body must have at most {self._max_bytes} bytes, got {length[:20]}; send less."
+                answer = problems.problem(Request(scope), 413, "too-large", detail)
+        await answer(scope, receive, send)

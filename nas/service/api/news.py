@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
-from fastapi.sse import ServerSentEvent
+from fastapi.sse import format_sse_event
 from sqlalchemy import and_, select
 from starlette.concurrency import run_in_threadpool
 
@@ -24,13 +24,13 @@ class Reading:
     """What followed an event.
 
     Attributes:
-        events: Ready to be sent.
+        events: As server-sent events, ready to be sent; empty where nothing followed.
         number: Of the newest of them.
         has_more: Whether there are more already.
         is_over: Whether none will follow, but for those that there are.
     """
 
-    events: tuple[ServerSentEvent, ...]
+    events: bytes
     number: int
     has_more: bool
     is_over: bool
@@ -103,8 +103,8 @@ class News:
         with self._database.reading() as connection:
             now = connection.execute(query).one()
         return Reading(
-            events=tuple(
-                ServerSentEvent(raw_data=json.dumps(dict(event.data)), event=event.kind, id=str(event.number))
+            events=b"".join(
+                format_sse_event(data_str=json.dumps(dict(event.data)), event=event.kind, id=str(event.number))
                 for event in found
             ),
             number=newest,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import yaml
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from nas.config import SearchConfig, parse_config
@@ -15,6 +15,7 @@ from nas.results import Results
 from nas.service.api.access import Reader, Submitter, Visible
 from nas.service.api.answers import Checked, Page, Search, Submitted, Trials, from_cursor, to_cursor
 from nas.service.api.budgets import Maxima, Minima, budgets
+from nas.service.api.news import News
 from nas.service.api.problems import ParameterError, TooLargeError, documented
 from nas.service.events import MAX_EVENT
 from nas.service.limits import check_model
@@ -22,6 +23,15 @@ from nas.service.queue import JobState
 from nas.service.tokens import Scope
 from nas.tracking import refuse_places
 
+EVENT_STREAM = "text/event-stream"
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Events, numbered by id, for as long as any will come.",
+        "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+    }
+}
+QUIET = b": quiet\n\n"
+_UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 HEARTBEAT_S = 15.0
 """How often a quiet stream says that it is still there, for what lies between."""
 
@@ -168,27 +178,32 @@ def rerun(request: Request, identity: Submitter, record: Visible) -> Submitted:
 @search_routes.get(
     "/{search_id}/events",
     summary="What happens to it",
-    response_class=EventSourceResponse,
-    responses=documented(404),
+    response_class=StreamingResponse,
+    responses={**documented(404), **_EVENTS},
 )
 async def events(
     request: Request,
     record: Visible,
     number: Annotated[int, Depends(_last_seen)],
-) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: ``state``, ``trial`` and ``front``, numbered by ``id``, until the search is over."""
-    news = request.app.state.news
+) -> StreamingResponse:
+    """Server-sent events: ``state``, ``trial``, ``front`` and ``log``, numbered by ``id``, until the search is over."""
+    following = _following(request.app.state.news, record.id, number)
+    return StreamingResponse(following, media_type=EVENT_STREAM, headers=_UNBUFFERED)
+
+
+async def _following(news: News, search_id: str, number: int) -> AsyncIterator[bytes]:
+    """What follows the event of that number, for as long as anything will."""
     while True:
-        reading = await news.read(record.id, number)
+        reading = await news.read(search_id, number)
         number = reading.number
-        for event in reading.events:
-            yield event
+        if reading.events:
+            yield reading.events
         if reading.has_more:
             continue
         if reading.is_over:
             return
-        if not await news.wait(record.id, number, timeout_s=HEARTBEAT_S):
-            yield ServerSentEvent(comment="quiet")
+        if not await news.wait(search_id, number, timeout_s=HEARTBEAT_S):
+            yield QUIET
 
 
 async def _limited_body(request: Request) -> bytes:

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from nas.service.api.news import News, Reading
 from nas.service.database import Database
 from nas.service.events import Events
+from tests.nas.service.api.test_app import sent
 from tests.nas.service.searching import finished, submitted
 
 
@@ -38,7 +39,7 @@ def test_those_who_ask_at_once_share_one_reading(database: Database, statements:
     assert all(reading is readings[0] for reading in readings)
     assert sum("FROM events" in statement for statement in statements) == 1
     stored = Events(database).after(search_id, 2)
-    assert [(one.id, one.event) for one in readings[0].events] == [(str(one.number), one.kind) for one in stored]
+    assert sent(readings[0].events.decode()) == [(str(one.number), one.kind) for one in stored]
     assert (readings[0].number, readings[0].has_more, readings[0].is_over) == (stored[-1].number, False, True)
 
 
@@ -53,9 +54,8 @@ def test_a_reading_later_is_a_new_one(database: Database) -> None:
         return first, await news.read(search_id, 0)
 
     first, second = asyncio.run(ask())
-    assert (len(first.events), first.is_over) == (1, False)
-    assert len(second.events) == 2
-    assert second.events[1].raw_data == '{"text": "hello"}'
+    assert (sent(first.events.decode()), first.is_over) == ([("1", "state")], False)
+    assert second.events == first.events + b'event: log\ndata: {"text": "hello"}\nid: 2\n\n'
 
 
 def test_who_leaves_does_not_end_the_reading_of_the_others(database: Database) -> None:
