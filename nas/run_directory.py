@@ -136,6 +136,15 @@ class RunDirectory:
         """
         return self._read_json(self.environment_path)
 
+    @property
+    def is_of_pruning(self) -> bool:
+        """Whether `nas prune` made it, which searches nothing that could go on or be repeated.
+
+        Raises:
+            RunDirectoryError: The environment is missing or damaged.
+        """
+        return "pruner" in self.read_environment()
+
     def read_front(self) -> dict[str, Any]:
         """The front as last written.
 

@@ -26,5 +26,5 @@ def export_trial(run_path: Path, number: int, *, target: str, folder: Path, cons
     print(f"Exported trial {number} to {report.folder}: {report.num_parameters:,} parameters.")
     print(f"Parity: largest difference of a logit {report.max_abs_difference:.3g}, allowed {report.tolerance:.3g}.")
     print(f"Load it: {report.load_with}")
-    if "pruner" not in run.directory.read_environment():
+    if not run.directory.is_of_pruning:
         print(f"Repeat its search: nas rerun {report.folder}")

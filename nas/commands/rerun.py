@@ -31,7 +31,7 @@ def rerun(bundle: Path, *, out: Path | None, quiet: bool, console: Console) -> l
     with opened_bundle(bundle) as recorded:
         before = Run.open(recorded)
         environment = before.directory.read_environment()
-        if "pruner" in environment:
+        if before.directory.is_of_pruning:
             raise RunDirectoryError(
                 f"`nas rerun` repeats searches, but {bundle} holds what `nas prune` made; repeat that command, or give "
                 "the run of a search."

@@ -81,7 +81,7 @@ def refuse_pruning(directory: RunDirectory) -> None:
     Raises:
         RunDirectoryError: It is one of `nas prune`, which has nothing to go on with.
     """
-    if "pruner" in directory.read_environment():
+    if directory.is_of_pruning:
         raise RunDirectoryError(
             f"--resume goes on with a search, but {directory.path} holds what `nas prune` made; give the run of a "
             "search, or start a new one."

@@ -1,6 +1,5 @@
 """Exports of trials: asked for, made by a worker, published as artifacts."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,12 +128,8 @@ class Exports:
 
     def complete(self, connection: Connection, lease: Lease, artifact: Artifact) -> None:
         """Notes what was published, in a transaction that holds the job."""
-        published: Mapping[str, Any] = {
-            "artifact": artifact.name,
-            "num_bytes": artifact.num_bytes,
-            "sha256": artifact.sha256,
-        }
-        connection.execute(update(tables.exports).where(tables.exports.c.id == lease.job_id).values(published))
+        mine = update(tables.exports).where(tables.exports.c.id == lease.job_id)
+        connection.execute(mine.values(artifact=artifact.name, num_bytes=artifact.num_bytes, sha256=artifact.sha256))
 
 
 def _records() -> Any:

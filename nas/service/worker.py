@@ -134,7 +134,7 @@ class Worker:
     def _conclude(self, process: JobProcess, lease: Lease, end: _End, outcome: Outcome | None) -> None:
         if end is _End.CANCELLED:
             outcome = Outcome(state=JobState.CANCELLED)
-        LOG.info("%s of %s: %s", lease.kind, lease.search_id, outcome.state if outcome else f"{end.name.lower()}")
+        LOG.info("%s of %s: %s", lease.kind, lease.search_id, outcome.state if outcome else end.name.lower())
         if end is _End.EXITED and outcome is None:
             process.printed.add(f"The process of this {lease.kind} ended with {process.status} before it was done.")
         self._logs.store(lease, process.printed)
