@@ -7,16 +7,20 @@ the exported folder, in a process of its own. So members of the front are export
     relative_error = exported model's latency now / front's latency - 1
 
 That holds two things at once: what the search gets wrong, and how much faster or slower the machine has become since.
-The supernet is therefore measured in fresh processes too, before and after each member, and the second figure compares
-ratios, in which the machine's drift cancels:
+A shared machine was seen to run one model twice as fast in one second as in the next, so each process times the
+exported model in alternation with the original one (``nas measure --against``), as a search does with its supernet, and
+the machine cancels. What the exported model takes on the search's own scale is then
 
-    ratio_error = (exported now / mean of the supernet's two) / (front's latency / supernet's, as the run has it) - 1
+    exported = ratio to the original, measured in alternation now × the supernet's latency, as the run has it
 
-Each member is measured in several processes, in rounds over all members, and the median counts: a shared machine was
-seen to run the same model up to 10 % faster or slower from one half minute to the next.
+    relative_error = exported / front's latency - 1
+
+``clock_error`` is the same with the seconds that the clock showed; where a machine is quiet the two are one.
+
+Each member is measured in several processes, in rounds over all members, and the median counts.
 
 Errors are signed, positive where the exported model is slower than the front says; medians are of absolute values,
-and ``median_signed_ratio_error`` shows what is systematic.
+and ``median_signed_error`` shows what is systematic.
 """
 
 import argparse
@@ -26,7 +30,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ import numpy as np
 import torch
 from record import argument_parser, publish
 
-from evaluators.base import Measurement
+from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, Measurement
 from nas.config import ModelConfig, SearchConfig, parse_config
 from nas.export import export
 from nas.run import Run
@@ -97,39 +100,36 @@ def compare(
         for argument in (f"--{option.replace('_', '-')}", str(part.options[option]))
     ]
     shared = [*workload, "--max-s", str(options.max_s), "--device", config.model.device, "--json"]
+    against = ["--against", config.model.name, "--dtype", config.model.dtype, "--trust-remote-code"]
 
-    def measure(model: str, *options: str) -> Measurement:
-        return Measurement.from_json(json.loads(nas("measure", model, *shared, *options))[name])
+    def measure(folder: Path) -> dict[str, Measurement]:
+        record = json.loads(nas("measure", str(folder), *against, *shared))
+        return {measured: Measurement.from_json(one) for measured, one in record.items()}
 
-    trust = ["--trust-remote-code"] if config.model.trust_remote_code else []
-    original = [config.model.name, "--dtype", config.model.dtype, *trust]
     members = spread(run.front(), options.members)
     for trial in members:
         export(supernet, trial.sub_network, target="huggingface", folder=scratch / f"trial-{trial.number}")
-    own, exported = [measure(*original)], []
+    now: list[list[dict[str, Measurement]]] = [[] for _ in members]
     for _ in range(options.rounds):
-        for trial in members:
-            exported.append(measure(str(scratch / f"trial-{trial.number}"), "--trust-remote-code"))
-            own.append(measure(*original))
-            print(f"trial {trial.number}: front {trial.measurements[name].value:.6f} s, now {exported[-1].value:.6f} s")
+        for trial, measured in zip(members, now, strict=True):
+            measured.append(measure(scratch / f"trial-{trial.number}"))
+            ratio = measured[-1][name + RATIO_SUFFIX].value
+            front_ratio = trial.measurements[name].value / run.supernet.measurements[name].value
+            print(f"trial {trial.number}: front {front_ratio:.4f} of the supernet, now {ratio:.4f}", flush=True)
     recorded = run.supernet.measurements[name]
-    around = [(before.value + after.value) / 2 for before, after in pairwise(own)]
-    rows = [
-        row(trial, name, exported[first :: len(members)], recorded, around[first :: len(members)])
-        for first, trial in enumerate(members)
-    ]
+    rows = [row(trial, name, measured, recorded) for trial, measured in zip(members, now, strict=True)]
+    readings = [one for measured in now for one in measured]
     return {
         "median_relative_error": median_size(rows, "relative_error"),
-        "median_ratio_error": median_size(rows, "ratio_error"),
-        "median_signed_ratio_error": statistics.median(one["ratio_error"] for one in rows),
-        "max_ratio_error": max(abs(one["ratio_error"]) for one in rows),
-        "contended": any("contended" in one.flags for one in (*own, *exported)),
+        "median_signed_error": statistics.median(one["relative_error"] for one in rows),
+        "max_relative_error": max(abs(one["relative_error"]) for one in rows),
+        "median_clock_error": median_size(rows, "clock_error"),
+        "contended": any("contended" in one[name].flags for one in readings),
         "front_contended": any("contended" in trial.measurements[name].flags for trial in members),
         "measurement": name,
         "workload": {option: part.options[option] for option in MEASURED_WORKLOAD if option in part.options},
         "supernet_on_front_s": recorded.value,
-        "supernet_now_s": [measurement.value for measurement in own],
-        "supernet_flags": sorted({flag for measurement in (recorded, *own) for flag in measurement.flags}),
+        "supernet_now_s": [one[name + SUPERNET_SUFFIX].value for one in readings],
         "members": rows,
     }
 
@@ -140,23 +140,23 @@ def spread(front: list[Trial], num_members: int) -> list[Trial]:
     return [front[position] for position in positions]
 
 
-def row(
-    trial: Trial, name: str, now: list[Measurement], recorded: Measurement, supernet_now_s: list[float]
-) -> dict[str, Any]:
+def row(trial: Trial, name: str, now: list[dict[str, Measurement]], recorded: Measurement) -> dict[str, Any]:
     front = trial.measurements[name]
-    now_s = [one.value for one in now]
+    ratios = [one[name + RATIO_SUFFIX] for one in now]
+    now_s = [one[name].value for one in now]
     front_ratio = front.value / recorded.value
-    ratio_now = statistics.median(one / supernet for one, supernet in zip(now_s, supernet_now_s, strict=True))
     return {
         "trial": trial.number,
+        "front_ratio": front_ratio,
+        "exported_ratio": [one.value for one in ratios],
+        "relative_error": statistics.median(one.value for one in ratios) / front_ratio - 1,
         "front_s": front.value,
         "exported_s": now_s,
-        "relative_error": statistics.median(now_s) / front.value - 1,
-        "front_ratio": front_ratio,
-        "exported_ratio": ratio_now,
-        "ratio_error": ratio_now / front_ratio - 1,
+        "clock_error": statistics.median(now_s) / front.value - 1,
+        "front_half_width": front.relative_half_width,
+        "exported_half_width": [one.relative_half_width for one in ratios],
         "front_flags": list(front.flags),
-        "exported_flags": sorted({flag for one in now for flag in one.flags}),
+        "exported_flags": sorted({flag for one in ratios for flag in one.flags}),
     }
 
 

@@ -46,8 +46,7 @@ def publish(result: Mapping[str, Any], options: Namespace, *, device: torch.devi
         options: The command line's.
         device: Where it ran.
     """
-    chosen = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    del chosen["out"]
+    chosen = {name: without_folders(value) for name, value in vars(options).items() if name != "out"}
     record = {
         **result,
         "load_average_before": chosen.pop("load_average"),
@@ -58,3 +57,14 @@ def publish(result: Mapping[str, Any], options: Namespace, *, device: torch.devi
     if options.out is not None:
         options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(record))
+
+
+def without_folders(value: Any) -> Any:
+    """An option as the record has it: of an absolute path the last two parts, as the rest says nothing elsewhere."""
+    if isinstance(value, Mapping):
+        return {name: without_folders(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(one) for one in value]
+    if isinstance(value, str | Path) and Path(value).is_absolute():
+        return "/".join(Path(value).parts[-2:])
+    return str(value) if isinstance(value, Path) else value

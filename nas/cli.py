@@ -212,6 +212,9 @@ def measure(
     batch_size: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
     context_tokens: Annotated[int, typer.Option(help="Length of each sequence.")] = 128,
     max_s: Annotated[float, typer.Option(help="Seconds of repeats at most.")] = 10.0,
+    against: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Time it in alternation with this model: the ratio of the two.")
+    ] = None,
     dtype: DtypeOption = "auto",
     device: DeviceOption = "auto",
     trust_remote_code: TrustOption = False,
@@ -221,9 +224,10 @@ def measure(
     from nas.commands.model import evaluate_model, latency_parts
 
     parts = latency_parts(workload, batch_size=batch_size, context_tokens=context_tokens, max_s=max_s)
-    _print_measurements(
-        evaluate_model(model, parts, dtype=dtype, device=device, trust_remote_code=trust_remote_code), as_json
+    measured = evaluate_model(
+        model, parts, dtype=dtype, device=device, trust_remote_code=trust_remote_code, against=against
     )
+    _print_measurements(measured, as_json)
 
 
 @app.command()

@@ -1,7 +1,10 @@
 """`nas measure` and `nas evaluate`: any model, by the evaluators of a search."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evaluators.base import Measurement, Subject
 from nas.config import PartConfig
@@ -28,18 +31,37 @@ def task_parts(tasks: str, *, include_path: Sequence[Path], limit: int | None) -
 
 
 def evaluate_model(
-    model: str, parts: Sequence[PartConfig], *, dtype: str, device: str, trust_remote_code: bool
+    model: str,
+    parts: Sequence[PartConfig],
+    *,
+    dtype: str,
+    device: str,
+    trust_remote_code: bool,
+    against: str | None = None,
 ) -> dict[str, Measurement]:
-    """Measures a model on its own.
+    """Measures a model on its own, or its latency in alternation with that of another one.
+
+    Args:
+        model: Its id or folder.
+        parts: The evaluators.
+        dtype: As ``Supernet.load`` takes it, of both models.
+        device: As ``Supernet.load`` takes it.
+        trust_remote_code: Whether to run code that comes with the models.
+        against: The other one's id or folder, such as the model that the first was cut from.
 
     Raises:
-        ValueError: One of the subclasses that say what is wrong with the model, a task or an option.
+        ValueError: One of the subclasses that say what is wrong with a model, a task or an option.
     """
     evaluators = build_evaluators(parts)
-    loaded, tokenizer = load_pretrained(
-        model, dtype=dtype, revision=None, device=device, trust_remote_code=trust_remote_code
+
+    def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+        return load_pretrained(name, dtype=dtype, revision=None, device=device, trust_remote_code=trust_remote_code)
+
+    loaded, tokenizer = load(model)
+    other = None if against is None else load(against)[0]
+    subject = Subject(
+        model=loaded, tokenizer=tokenizer, reference=None if other is None else lambda: nullcontext(other)
     )
-    subject = Subject(model=loaded, tokenizer=tokenizer)
     measurements: dict[str, Measurement] = {}
     for evaluator in evaluators:
         measurements |= evaluator.evaluate(subject)
