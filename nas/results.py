@@ -7,7 +7,7 @@ from typing import Any
 from nas.front import Goal, compare_with_uniform, front_of
 from nas.objectives import Constraint, Objective
 from nas.trial import Trial
-from search_spaces.shape import SupernetShape
+from search_spaces.shape import Matrix, SupernetShape
 
 
 class ResultsError(ValueError):
@@ -91,4 +91,10 @@ def shape_from_record(record: Mapping[str, Any]) -> SupernetShape:
     Raises:
         KeyError, TypeError, ValueError: It is none.
     """
-    return SupernetShape(**{**record, "required_attention": tuple(record["required_attention"])})
+    return SupernetShape(
+        **{
+            **record,
+            "required_attention": tuple(record["required_attention"]),
+            "matrices": tuple(Matrix(**matrix) for matrix in record.get("matrices", ())),
+        }
+    )

@@ -1,6 +1,33 @@
 """The dimensions of a supernet that a search space chooses from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """One weight matrix that every layer has, and that may be factorised.
+
+    Attributes:
+        name: The last part of its path, such as ``q_proj``; unique within a layer.
+        sublayer: ``attention`` or ``mlp``.
+        num_outputs: Rows.
+        num_inputs: Columns.
+    """
+
+    name: str
+    sublayer: str
+    num_outputs: int
+    num_inputs: int
+
+    @property
+    def break_even_rank(self) -> int:
+        """The largest rank at which two factors have no more weights than the matrix: r (m + n) <= m n."""
+        return self.num_outputs * self.num_inputs // (self.num_outputs + self.num_inputs)
+
+    @property
+    def full_rank(self) -> int:
+        """The rank at which factors lose nothing."""
+        return min(self.num_outputs, self.num_inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +46,9 @@ class SupernetShape:
         hidden_size: Width of the residual stream.
         required_attention: Layers whose attention must stay, because the runtime reads the length of the KV
             cache from them: the first layer, and the first of each attention type (sliding, full).
+        rotary_dims: How many of a head's first dimensions are rotated by position, in pairs (i, i + rotary_dims / 2);
+            0 for models with learnt positions. No part of equality: records of older versions lack it.
+        matrices: What may be factorised, attention first; empty where nobody asked. No part of equality either.
     """
 
     num_layers: int
@@ -28,6 +58,8 @@ class SupernetShape:
     head_dim: int
     hidden_size: int
     required_attention: tuple[int, ...] = (0,)
+    rotary_dims: int = field(default=0, compare=False)
+    matrices: tuple[Matrix, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "num_heads", "num_kv_groups", "num_neurons", "head_dim", "hidden_size"):

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search_spaces.shape import Matrix
 from search_spaces.sub_network import InvalidSubNetworkError, SubNetwork
 from tests.search_spaces.spaces import GQA
 
@@ -93,3 +94,103 @@ def test_a_description_that_does_not_fit_is_refused(description: dict[str, Any])
 def test_a_description_that_was_altered_is_refused(damage: dict[str, Any]) -> None:
     with pytest.raises(InvalidSubNetworkError, match=f"must match its key {FULL.key}, but it describes"):
         SubNetwork.from_json(damaged(**damage), GQA)
+
+
+ROTARY = replace(
+    GQA,
+    rotary_dims=4,
+    matrices=(
+        Matrix(name="q_proj", sublayer="attention", num_outputs=16, num_inputs=16),
+        Matrix(name="up_proj", sublayer="mlp", num_outputs=32, num_inputs=16),
+    ),
+)
+WHOLE = SubNetwork.full(ROTARY)
+
+
+def dims(layer: int, group: int, removed: list[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    mask_LKD = np.ones((ROTARY.num_layers, ROTARY.num_kv_groups, ROTARY.head_dim), dtype=np.bool_)
+    mask_LKD[layer, group, removed] = False
+    return mask_LKD
+
+
+def ranks(layer: int, q_proj: int, up_proj: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    ranks_LM = np.zeros((ROTARY.num_layers, 2), dtype=np.int64)
+    ranks_LM[layer] = q_proj, up_proj
+    return ranks_LM
+
+
+def test_masks_that_keep_all_dimensions_are_none_and_leave_the_key_alone() -> None:
+    spelt_out = replace(WHOLE, queries_LKD=dims(0, 0, []), values_LKD=dims(0, 0, []), ranks_LM=ranks(0, 0, 0))
+    assert spelt_out == WHOLE
+    assert spelt_out.is_full
+    assert spelt_out.key == WHOLE.key == FULL.key
+
+
+def test_dimensions_of_dropped_groups_do_not_count() -> None:
+    heads_LH = WHOLE.heads_LH.copy()
+    heads_LH[1, 2:] = False
+    cut = replace(WHOLE, heads_LH=heads_LH, queries_LKD=dims(1, 1, [0, 2]))
+    assert cut.queries_LKD is None
+    assert not cut.query_dims_LKD[1, 1].any()
+    assert cut.query_dims_LKD[1, 0].all()
+
+
+def test_what_is_cut_within_heads_is_part_of_the_content() -> None:
+    queries = replace(WHOLE, queries_LKD=dims(1, 0, [1, 3]))
+    values = replace(WHOLE, values_LKD=dims(1, 0, [1, 3]))
+    assert len({WHOLE.key, queries.key, values.key}) == 3
+    assert len({WHOLE, queries, values}) == 3
+    for one in (queries, values):
+        assert one.cuts_heads
+        assert not one.is_full
+        assert not one.is_uniform
+        assert SubNetwork.from_json(one.to_json(), ROTARY) == one
+
+
+def test_ranks_are_part_of_the_content() -> None:
+    factorised = replace(WHOLE, ranks_LM=ranks(2, 5, 7))
+    assert not factorised.is_full
+    assert not factorised.is_uniform
+    assert factorised != replace(WHOLE, ranks_LM=ranks(2, 5, 8))
+    assert factorised.to_json()["layers"][2]["ranks"] == {"q_proj": 5, "up_proj": 7}
+    assert SubNetwork.from_json(factorised.to_json(), ROTARY) == factorised
+
+
+def test_a_dropped_sublayer_has_no_ranks() -> None:
+    neurons_LN = WHOLE.neurons_LN.copy()
+    neurons_LN[1] = False
+    assert replace(WHOLE, neurons_LN=neurons_LN, ranks_LM=ranks(1, 0, 9)).ranks_LM is None
+
+
+def test_two_dimensions_that_are_rotated_together_stay_together() -> None:
+    with pytest.raises(InvalidSubNetworkError, match=r"i and i \+ 2 of a head are rotated together"):
+        replace(WHOLE, queries_LKD=dims(0, 0, [1]))
+    assert replace(WHOLE, values_LKD=dims(0, 0, [1])).cuts_heads
+
+
+def test_a_kept_group_keeps_a_dimension() -> None:
+    with pytest.raises(InvalidSubNetworkError, match="values_LKD, got none for group 1 of layer 2"):
+        replace(WHOLE, values_LKD=dims(2, 1, [0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize("name", ["queries_LKD", "values_LKD", "ranks_LM"])
+def test_masks_within_heads_and_ranks_have_a_shape(name: str) -> None:
+    with pytest.raises(InvalidSubNetworkError, match=f"{name} must have shape"):
+        replace(WHOLE, **{name: np.ones((1, 1, 1), dtype=np.bool_)})
+
+
+@pytest.mark.parametrize("rank", [-1, 17])
+def test_a_rank_must_be_one_that_the_matrix_can_have(rank: int) -> None:
+    with pytest.raises(InvalidSubNetworkError, match=r"rank of q_proj must lie between 0 \(not factorised\) and 16"):
+        replace(WHOLE, ranks_LM=ranks(0, rank, 0))
+
+
+def test_a_factorised_sublayer_is_whole() -> None:
+    with pytest.raises(InvalidSubNetworkError, match="layer 1 gives q_proj a rank and lacks units"):
+        replace(with_heads(1, [1, 1, 0, 0]), shape=ROTARY, ranks_LM=ranks(1, 3, 0))
+
+
+def test_ranks_from_which_factors_are_smaller() -> None:
+    matrix = ROTARY.matrices[1]
+    assert matrix.full_rank == 16
+    assert matrix.break_even_rank == 10  # 10 × (32 + 16) = 480 <= 512 < 11 × 48
