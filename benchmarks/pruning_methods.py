@@ -2,8 +2,9 @@
 
 For each seed (which draws the calibration examples, and the random masks), each budget and each pruner, the sub-network
 is scored on held-out examples as it is and after each recovery. A budget is a share of the supernet's FLOPs, or of its
-latency measured here (``--cost latency``: a table of the model's sublayers is measured first, and the sub-network is
-then timed as a whole; what was measured is in the record beside the share asked for).
+latency measured here (``--cost latency``, met as ``nas prune`` meets it: a table of the model's sublayers is measured
+once, the sub-network timed as a whole, and pruned further until that is within the budget; batches of 8 for encoders).
+What was reached is in the record beside the share asked for.
 
     python benchmarks/pruning_methods.py --model sst2-model --calibrate '{"classification": {"data": "train.tsv"}}' \
         --evaluate '{"accuracy": {"data": "test.tsv"}}'
@@ -41,11 +42,11 @@ from evaluators.latency import Latency
 from evaluators.latency.contention import CpuLoad
 from nas.judge import Judge
 from nas.latency_tables import measure_latency_table
+from nas.objectives import InfeasibleBudgetError
 from nas.pruners import PRUNERS, BudgetTooSmallError, Evidence, UnitCosts, flops_costs
 from nas.pruners.base import Pruner
 from nas.pruners.kcm import data_scores, keep_neurons, weight_scores
-from nas.pruners.latency_table import LatencyTable
-from nas.pruners.within_latency import prune_within_latency
+from nas.pruning import LatencyAim
 from nas.recovery import RECOVERIES, Recover, Recovery
 from nas.recovery.mask_tuning import mask_tuning
 from nas.recovery.recoverer import Recoverer
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
     parser.add_argument("--seeds", type=int, default=3, help="how many, from --seed on")
     parser.add_argument("--cost", choices=["flops", "latency"], default="flops")
+    parser.add_argument("--max-s", type=float, default=3.0, help="seconds of repeats for each latency at most")
     parser.add_argument("--rows", type=Path, help="rows measured so far, one JSON object a line; more are added")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -113,8 +115,9 @@ def main() -> None:
         judge = Judge(supernet, [evaluator, *others])
         full = judge.measure(SubNetwork.full(supernet.shape), [evaluator, *others], {})
         print("supernet: " + ", ".join(f"{name} {full[name].value:.4f}" for name in names([evaluator, *others])))
+        budgets = Budgets(supernet, options)
         for seed in range(options.seed, options.seed + options.seeds):
-            for row in compare(supernet, [evaluator, *others], seed, options, {identity(row) for row in rows}):
+            for row in compare(supernet, [evaluator, *others], seed, budgets, options, {identity(row) for row in rows}):
                 rows.append(row)
                 print(json.dumps(row), flush=True)
                 if options.rows:
@@ -150,6 +153,7 @@ def compare(
     supernet: Supernet,
     evaluators: Sequence[Evaluator],
     seed: int,
+    budgets: "Budgets",
     options: argparse.Namespace,
     done: set[tuple[int, str, float, str]],
 ) -> Iterator[Row]:
@@ -162,7 +166,6 @@ def compare(
         for name in options.recoveries
         if name != SMALLER_TEACHER
     }
-    budgets = Budgets(evidence, options)
     for pruner in options.pruners:
         for share in options.shares:
             missing = [name for name in options.recoveries if (seed, pruner, share, name) not in done]
@@ -170,12 +173,13 @@ def compare(
                 continue
             start_s = time.perf_counter()
             try:
-                sub_network = budgets.prune(pruner, share)
-            except BudgetTooSmallError:
+                sub_network, reached = budgets.prune(evidence, pruner, share)
+            except (BudgetTooSmallError, InfeasibleBudgetError) as error:
+                print(f"{pruner} at {share}: {error}", flush=True)
                 continue
-            pruning_s, reached = time.perf_counter() - start_s, budgets.reached(sub_network)
+            pruning_s = time.perf_counter() - start_s
             if SMALLER_TEACHER in missing:
-                teacher = budgets.prune(pruner, math.sqrt(share))
+                teacher, _ = budgets.prune(evidence, pruner, math.sqrt(share))
                 judges[SMALLER_TEACHER] = Judge(supernet, evaluators, Recoverer(taught_by(teacher), supernet, few))
             for recovery in missing:
                 start_s = time.perf_counter()
@@ -198,40 +202,36 @@ def compare(
 class Budgets:
     """Shares of FLOPs, or of latency measured here."""
 
-    def __init__(self, evidence: Evidence, options: argparse.Namespace) -> None:
-        supernet = evidence.supernet
-        self._evidence = evidence
+    def __init__(self, supernet: Supernet, options: argparse.Namespace) -> None:
         self._flops: UnitCosts = flops_costs(supernet, context_tokens=options.context_tokens)
         self._timer: Latency | None = None
         if options.cost == "latency":
             workload = "decode" if supernet.family.is_decoder else "encode"
             self._timer = Latency(
-                workload=workload, batch_size=1 if workload == "decode" else 32, context_tokens=options.context_tokens
+                workload=workload,
+                batch_size=1 if workload == "decode" else 8,
+                context_tokens=options.context_tokens,
+                max_s=options.max_s,
             )
-            self._judge = Judge(supernet, [self._timer])
-            self._full = self._judge.measure(SubNetwork.full(supernet.shape), [self._timer], {})
-            self._table: LatencyTable = measure_latency_table(
-                self._judge, supernet.shape, name=self._timer.name, supernet=self._full
-            )
+            judge = Judge(supernet, [self._timer])
+            name, full = self._timer.name, judge.measure(SubNetwork.full(supernet.shape), [self._timer], {})
+            self._full_s = full[name].value
+            table = measure_latency_table(judge, supernet.shape, name=name, supernet=full)
+            self._aim = LatencyAim(judge=judge, name=name, table=table, flops=self._flops, supernet=full)
 
-    def prune(self, pruner: str, share: float) -> SubNetwork:
-        """What the pruner keeps.
+    def prune(self, evidence: Evidence, pruner: str, share: float) -> tuple[SubNetwork, float]:
+        """What the pruner keeps, and the share of the cost that is left, counted or measured.
 
         Raises:
-            BudgetTooSmallError: It cannot keep so little.
+            BudgetTooSmallError, InfeasibleBudgetError: It cannot keep so little.
         """
         method = PRUNING[pruner]
         if self._timer is None:
-            return method(self._evidence, self._flops, share * self._flops.total(self._evidence.shape))
-        budget_s = share * self._full[self._timer.name].value
-        return prune_within_latency(method, self._evidence, self._flops, self._table, budget_s)
-
-    def reached(self, sub_network: SubNetwork) -> float:
-        """The share of the cost that is left, counted or measured."""
-        if self._timer is None:
-            return self._flops.of(sub_network) / self._flops.total(sub_network.shape)
-        timed = self._judge.measure(sub_network, [self._timer], self._full)
-        return timed[f"{self._timer.name}_ratio"].value
+            total = self._flops.total(evidence.shape)
+            sub_network = method(evidence, self._flops, share * total)
+            return sub_network, self._flops.of(sub_network) / total
+        sub_network, timed = self._aim.meet(method, evidence, share * self._full_s)
+        return sub_network, timed[self._timer.name].value / self._full_s
 
 
 def examples(supernet: Supernet, seed: int, options: argparse.Namespace) -> Sequence[Batch]:

@@ -35,6 +35,7 @@ from nas.preparation import (
     refuse_equal_names,
 )
 from nas.pruners import BudgetTooSmallError, Evidence, Pruner, UnitCosts, flops_costs, parameter_costs, pruner_named
+from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import predicted_s, prune_within_latency
 from nas.supernet.supernet import Supernet
 from nas.trial import Trial, TrialState
@@ -179,23 +180,51 @@ def _within_latency(
     method: Pruner, pruning: Pruning, judge: Judge, constraint: Constraint, supernet: Mapping[str, Measurement]
 ) -> tuple[SubNetwork, dict[str, Measurement]]:
     """The sub-network, and the reading that is within the budget."""
-    timers = [evaluator for evaluator in judge.varying if evaluator.name == constraint.name]
     table = measure_latency_table(judge, pruning.supernet.shape, name=constraint.name, supernet=supernet)
-    flops = pruning.flops_costs()
-    budget_s, taken_s = constraint.limit, math.inf
-    for attempt in range(MAX_ROUNDS):
-        try:
-            sub_network = prune_within_latency(method, pruning.evidence, flops, table, budget_s)
-        except BudgetTooSmallError:
-            if attempt == 0:
-                raise
-            break  # the table's budget is no longer the user's
-        measured = judge.measure(sub_network, timers, supernet)
-        taken_s = measured[constraint.name].value
-        if taken_s <= constraint.limit:
-            return sub_network, measured
-        budget_s = predicted_s(table, sub_network) * MARGIN * constraint.limit / taken_s
-    raise InfeasibleBudgetError(
-        f"A budget on {constraint.name} must be within the pruner's reach, which came down to {taken_s:.4g} s in "
-        f"some attempts, got {constraint.limit:.4g} s; relax the budget, or quieten the machine."
-    )
+    aim = LatencyAim(judge=judge, name=constraint.name, table=table, flops=pruning.flops_costs(), supernet=supernet)
+    return aim.meet(method, pruning.evidence, constraint.limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyAim:
+    """Meets budgets of measured latency with any pruner.
+
+    Attributes:
+        judge: Measures what comes of it.
+        name: Of the latency.
+        table: What sublayers take.
+        flops: What units cost, for pruners that spend FLOPs.
+        supernet: What the supernet measured.
+    """
+
+    judge: Judge
+    name: str
+    table: LatencyTable
+    flops: UnitCosts
+    supernet: Mapping[str, Measurement]
+
+    def meet(self, method: Pruner, evidence: Evidence, limit_s: float) -> tuple[SubNetwork, dict[str, Measurement]]:
+        """The sub-network, and the reading that is within the budget.
+
+        Raises:
+            BudgetTooSmallError: By the table, nothing that the pruner can keep is that fast.
+            InfeasibleBudgetError: By the table it is, but measured it was not.
+        """
+        timers = [evaluator for evaluator in self.judge.varying if evaluator.name == self.name]
+        budget_s, taken_s = limit_s, math.inf
+        for attempt in range(MAX_ROUNDS):
+            try:
+                sub_network = prune_within_latency(method, evidence, self.flops, self.table, budget_s)
+            except BudgetTooSmallError:
+                if attempt == 0:
+                    raise
+                break  # the table's budget is no longer the user's
+            measured = self.judge.measure(sub_network, timers, self.supernet)
+            taken_s = measured[self.name].value
+            if taken_s <= limit_s:
+                return sub_network, measured
+            budget_s = predicted_s(self.table, sub_network) * MARGIN * limit_s / taken_s
+        raise InfeasibleBudgetError(
+            f"A budget on {self.name} must be within the pruner's reach, which came down to {taken_s:.4g} s in "
+            f"some attempts, got {limit_s:.4g} s; relax the budget, or quieten the machine."
+        )
