@@ -18,7 +18,7 @@ from rich.table import Table
 from nas.artifacts import ArtifactStore
 from nas.service.database import Database
 from nas.service.limits import check_bind
-from nas.service.processes import end_with
+from nas.service.processes import end_with, use_one_heap
 from nas.service.schema import require_current, upgrade
 from nas.service.tokens import Tokens
 from nas.service.worker import Worker
@@ -27,6 +27,8 @@ from nas.tables import moment
 LOG = logging.getLogger(__name__)
 GRACE_S = 3
 """How long answers under way are waited for at the end; a stream of events would go on for as long as its search."""
+SWITCH_S = 0.0005
+"""How long a thread may compute while others wait to; Python's own choice is ten times as long."""
 RESTART_S = 1.0
 """After which a worker that died is started anew; it may die at once again."""
 
@@ -86,6 +88,7 @@ def serve(serving: Serving, console: Console) -> None:
 
     from nas.service.api import Policy, create_app
 
+    use_one_heap()
     check_bind(serving.host, has_auth=serving.has_auth)
     artifacts = ArtifactStore(serving.artifacts)
     artifacts.check()
@@ -112,6 +115,8 @@ def serve(serving: Serving, console: Console) -> None:
         # waiting, and reading trials brings many about.
         gc.collect()
         gc.freeze()
+        # An answer changes threads some ten times, and each time waits for as long as another may go on computing.
+        sys.setswitchinterval(SWITCH_S)
         uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning", timeout_graceful_shutdown=GRACE_S)
 
 
