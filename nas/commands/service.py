@@ -27,8 +27,6 @@ from nas.tables import moment
 LOG = logging.getLogger(__name__)
 GRACE_S = 3
 """How long answers under way are waited for at the end; a stream of events would go on for as long as its search."""
-SWITCH_S = 0.0005
-"""How long a thread may compute while others wait to; Python's own choice is ten times as long."""
 RESTART_S = 1.0
 """After which a worker that died is started anew; it may die at once again."""
 
@@ -115,8 +113,6 @@ def serve(serving: Serving, console: Console) -> None:
         # waiting, and reading trials brings many about.
         gc.collect()
         gc.freeze()
-        # An answer changes threads some ten times, and each time waits for as long as another may go on computing.
-        sys.setswitchinterval(SWITCH_S)
         uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning", timeout_graceful_shutdown=GRACE_S)
 
 
