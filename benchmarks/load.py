@@ -13,8 +13,8 @@ started on it as a process of its own. Then, in turn:
 
 A request's time is from sending it to the last byte of its answer, over a connection that is kept open. An event's time
 is from the moment at which a worker begins to store the trial (``LeaseStore.add``) to its arrival at each watcher.
-Memory is the API process' resident set, read every second; its slope is that of a least-squares line through the last
-two thirds of ``loaded``.
+Memory is the API process' resident set, read every second; its slope is that of a least-squares line through the second
+half of a phase.
 
 Requests, watchers, simulated workers and the API are four processes on one machine, and with PostgreSQL there is its
 server: where there are fewer processors than that, they take time from one another, and the figures are worse than
@@ -364,7 +364,8 @@ class Service:
             answers, resident = asyncio.run(self._load(seconds, requests=requests))
             took_s = time.monotonic() - start_s
             used = {who: round(cpus_used(before[who], now, took_s), 2) for who, now in self._cpu().items()}
-        result: dict[str, Any] = {"seconds": round(took_s, 1), "cpus_used": used, "memory": memory(resident)}
+        result: dict[str, Any] = {"seconds": round(took_s, 1), "cpus_used": used, "load_average": os.getloadavg()[0]}
+        result["memory"] = memory(resident)
         if requests:
             result["requests"] = answers.to_json()
         if streams:
@@ -397,6 +398,7 @@ class Service:
             "api": cpu_s([self.api.process]),
             "database": cpu_s(self.place.processes()),
             "requests": cpu_s([psutil.Process()]),
+            "whole_machine": {0: busy_s()},
         }
 
     @contextmanager
@@ -465,11 +467,17 @@ class Service:
         answers.add(kind, status, time.monotonic() - start_s, len(body))
 
 
+def busy_s() -> float:
+    """Seconds of processor time that all of this machine has used so far, on whatever."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
 def memory(resident: list[float]) -> dict[str, float]:
-    """Of the API process over a phase: where it began and ended, and how fast it grew after the first third."""
-    late = np.asarray(resident[len(resident) // 3 :])
+    """Of the API process over a phase: where it began, stood in the middle and ended; how fast it grew after that."""
+    late = np.asarray(resident[len(resident) // 2 :])
     slope = float(np.polyfit(np.arange(len(late)), late, 1)[0]) if len(late) > 2 else float("nan")
-    megabytes = {"first_mb": resident[0], "last_mb": resident[-1], "max_mb": max(resident)}
+    megabytes = {"first_mb": resident[0], "middle_mb": late[0], "last_mb": resident[-1], "max_mb": max(resident)}
     found = {name: round(value / 1e6, 1) for name, value in megabytes.items()}
     return found | {"slope_mb_a_minute": round(60 * slope / 1e6, 3), "readings": len(resident)}
 

@@ -1,9 +1,9 @@
 """The Pareto front of a search: its members, its hypervolume, its file, and what it says of uniform pruning."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from nas.config import SearchConfig
 from nas.objectives import Constraint, Objective
 from nas.pareto import hypervolume, non_dominated, reference_point
-from nas.trial import Trial, TrialState
+from nas.trial import Judged, Trial, TrialState
 
 SCHEMA_VERSION = 1
+T = TypeVar("T", bound=Judged)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,15 +24,15 @@ class Goal:
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...] = ()
 
-    def values(self, trial: Trial) -> tuple[float, ...]:
+    def values(self, trial: Judged) -> tuple[float, ...]:
         """A trial's objectives, minimised; NaN where one is missing."""
         return tuple(objective.minimised(trial.measurements) for objective in self.objectives)
 
-    def violations(self, trial: Trial) -> tuple[float, ...]:
+    def violations(self, trial: Judged) -> tuple[float, ...]:
         """A trial's violations, feasible when <= 0; NaN where a measurement is missing."""
         return tuple(constraint.violation(trial.measurements) for constraint in self.constraints)
 
-    def is_eligible(self, trial: Trial) -> bool:
+    def is_eligible(self, trial: Judged) -> bool:
         """Whether a trial may be a front member: complete, at full fidelity, finite and feasible."""
         return (
             trial.state is TrialState.COMPLETE
@@ -41,7 +42,7 @@ class Goal:
         )
 
 
-def front_of(trials: Sequence[Trial], goal: Goal) -> list[Trial]:
+def front_of(trials: Sequence[T], goal: Goal) -> list[T]:
     """The feasible, non-dominated trials at full fidelity, by the first objective from best to worst.
 
     Of trials with equal objectives all are members.
@@ -54,7 +55,7 @@ def front_of(trials: Sequence[Trial], goal: Goal) -> list[Trial]:
     return sorted(members, key=lambda trial: (*goal.values(trial), trial.number))
 
 
-def reference_of(trials: Sequence[Trial], goal: Goal) -> NDArray[np.float64]:
+def reference_of(trials: Sequence[Judged], goal: Goal) -> NDArray[np.float64]:
     """The reference point of a search: the worst of the supernet and the smallest, and a tenth of their range more.
 
     These two are the first trials of every search, so the point is fixed from then on.
@@ -63,7 +64,7 @@ def reference_of(trials: Sequence[Trial], goal: Goal) -> NDArray[np.float64]:
     return reference_point(np.array([goal.values(trial) for trial in anchors]))
 
 
-def hypervolume_by_trial(trials: Sequence[Trial], goal: Goal) -> list[float]:
+def hypervolume_by_trial(trials: Sequence[Judged], goal: Goal) -> list[float]:
     """The hypervolume of the front after each trial; 0 while there is no feasible one."""
     reference_M = reference_of(trials, goal)
     volumes, best = [], np.empty((0, len(goal.objectives)))
@@ -97,6 +98,24 @@ def front_record(trials: Sequence[Trial], goal: Goal, *, search: dict[str, Any])
         goal: What it optimises.
         search: Its id, name, model, seed and number of trials.
     """
+    return front_record_of(trials, goal, search=search, described=lambda members: [one.to_json() for one in members])
+
+
+def front_record_of(
+    trials: Sequence[T],
+    goal: Goal,
+    *,
+    search: dict[str, Any],
+    described: Callable[[Sequence[T]], list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """The same, of trials whose sub-networks are elsewhere.
+
+    Args:
+        trials: Of the search, the supernet's among them.
+        goal: What it optimises.
+        search: Its id, name, model, seed and number of trials.
+        described: Members, in their order, as ``Trial.to_json`` has them.
+    """
     supernet = next(trial for trial in trials if trial.source == "supernet")
     members = front_of(trials, goal)
     reference_M = reference_of(trials, goal)
@@ -110,8 +129,8 @@ def front_record(trials: Sequence[Trial], goal: Goal, *, search: dict[str, Any])
             for objective, worst in zip(goal.objectives, reference_M, strict=True)
         },
         "hypervolume": hypervolume(np.array([goal.values(trial) for trial in members]), reference_M),
-        "supernet": {"measurements": supernet.to_json()["measurements"]},
-        "trials": [trial.to_json() for trial in members],
+        "supernet": {"measurements": {name: one.to_json() for name, one in supernet.measurements.items()}},
+        "trials": described(members),
     }
 
 

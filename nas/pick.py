@@ -3,14 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from nas.amount import parse_amount
 from nas.front import Goal, front_of
 from nas.objectives import BudgetError, Objective, constraint_for, measured_name
-from nas.results import Results
-from nas.trial import Trial
+from nas.results import Standing
+from nas.trial import Judged
 
+T = TypeVar("T", bound=Judged)
 Budget = tuple[Literal["max", "min"], str]
 """Such as ``("max", "latency=0.6x")``."""
 
@@ -19,7 +20,7 @@ class NothingFitsError(ValueError):
     """No trial meets the budgets asked for."""
 
 
-def pick(run: Results, *, budgets: Sequence[Budget], best: str | None = None) -> Trial:
+def pick(run: Standing[T], *, budgets: Sequence[Budget], best: str | None = None) -> T:
     """The best trial of a run within budgets.
 
     The run's own budget does not count: the same trials are asked again under another one.
@@ -42,7 +43,7 @@ def pick(run: Results, *, budgets: Sequence[Budget], best: str | None = None) ->
     return min(front, key=lambda trial: (objective.minimised(trial.measurements), trial.number))
 
 
-def goal_within(run: Results, budgets: Sequence[Budget]) -> Goal:
+def goal_within(run: Standing[Any], budgets: Sequence[Budget]) -> Goal:
     """The objectives of a search under other budgets than its own. The arguments and errors are those of ``pick``."""
     constraints = []
     for bound, text in budgets:
@@ -53,14 +54,14 @@ def goal_within(run: Results, budgets: Sequence[Budget]) -> Goal:
     return Goal(objectives=run.goal.objectives, constraints=tuple(constraints))
 
 
-def _objective(run: Results, best: str | None) -> Objective:
+def _objective(run: Standing[Any], best: str | None) -> Objective:
     objectives = {objective.name: objective for objective in run.goal.objectives}
     if best is None:
         return run.goal.objectives[0]
     return objectives[measured_name(run.aliases.get(best, best), list(objectives))]
 
 
-def _nearest(run: Results, limited: Goal) -> str:
+def _nearest(run: Standing[Any], limited: Goal) -> str:
     """How close the trial comes that exceeds the budgets by least."""
     constraints = limited.constraints
     unlimited = replace(limited, constraints=())

@@ -2,36 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from nas.front import Goal, compare_with_uniform, front_of
 from nas.objectives import Constraint, Objective
-from nas.trial import Trial
+from nas.trial import Judged, Trial
 from search_spaces.shape import Matrix, SupernetShape
+
+T = TypeVar("T", bound=Judged)
 
 
 class ResultsError(ValueError):
     """A search that has not found what is asked for; the message says what there is."""
 
 
+def unknown_trial(number: int, num_trials: int) -> ResultsError:
+    """That a search has no trial of this number."""
+    return ResultsError(
+        f"A trial's number must be one of 0 to {num_trials - 1}, got {number}; the front lists the best."
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """A search as it stands.
+class Standing(Generic[T]):
+    """A search as it stands, in numbers.
 
     Attributes:
-        shape: Of its supernet.
         trials: All of them, by number; the first is the supernet's.
         goal: What is optimised, within which budgets.
         record: The content of ``front.json``.
     """
 
-    shape: SupernetShape
-    trials: tuple[Trial, ...]
+    trials: tuple[T, ...]
     goal: Goal
     record: Mapping[str, Any]
 
     @property
-    def supernet(self) -> Trial:
+    def supernet(self) -> T:
         """The trial of the supernet itself."""
         return next(trial for trial in self.trials if trial.source == "supernet")
 
@@ -40,9 +47,20 @@ class Results:
         """Names of evaluators to the one measurement each serves."""
         return dict(self.record["search"]["measurement_of_evaluator"])
 
-    def front(self) -> list[Trial]:
+    def front(self) -> list[T]:
         """Its members."""
         return front_of(self.trials, self.goal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results(Standing[Trial]):
+    """A search as it stands, with the sub-networks that were tried.
+
+    Attributes:
+        shape: Of its supernet.
+    """
+
+    shape: SupernetShape
 
     def trial(self, number: int) -> Trial:
         """The trial of that number.
@@ -53,9 +71,7 @@ class Results:
         for trial in self.trials:
             if trial.number == number:
                 return trial
-        raise ResultsError(
-            f"A trial's number must be one of 0 to {len(self.trials) - 1}, got {number}; the front lists the best."
-        )
+        raise unknown_trial(number, len(self.trials))
 
     def comparison(self) -> str:
         """How the front stands to uniform-width pruning."""

@@ -117,6 +117,7 @@ def test_commands_and_the_command_line_are_the_outer_shell() -> None:
         ("fsspec", "nas.artifacts"),
         ("typer", "nas.cli"),
         ("pydantic", "nas.config nas.config_reading nas.finetuning.config nas.service.api"),
+        ("pydantic_core", "nas.service.database"),
         ("fastapi", "nas.service.api nas.service.dashboard"),
         ("alembic", "nas.service.schema nas.service.migrations"),
         ("httpx", "nas.client"),

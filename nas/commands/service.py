@@ -18,7 +18,7 @@ from rich.table import Table
 from nas.artifacts import ArtifactStore
 from nas.service.database import Database
 from nas.service.limits import check_bind
-from nas.service.processes import end_with
+from nas.service.processes import end_with, use_one_heap
 from nas.service.schema import require_current, upgrade
 from nas.service.tokens import Tokens
 from nas.service.worker import Worker
@@ -86,6 +86,7 @@ def serve(serving: Serving, console: Console) -> None:
 
     from nas.service.api import Policy, create_app
 
+    use_one_heap()
     check_bind(serving.host, has_auth=serving.has_auth)
     artifacts = ArtifactStore(serving.artifacts)
     artifacts.check()

@@ -1,5 +1,6 @@
 """A database of the service: SQLite in a file by default, PostgreSQL by its URL, the same statements on both."""
 
+import json
 import re
 import sqlite3
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import Double, Engine, Table, create_engine, event, func, literal_column, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
@@ -134,9 +136,18 @@ def _public(url: str) -> str:
 
 
 def _options(backend: str) -> dict[str, Any]:
+    options: dict[str, Any] = {"json_deserializer": read_json}
     if backend == "sqlite":
-        return {"connect_args": {"timeout": BUSY_S}}
-    return {"pool_size": 10, "max_overflow": 20, "connect_args": {"connect_timeout": CONNECT_S}}
+        return options | {"connect_args": {"timeout": BUSY_S}}
+    return options | {"pool_size": 10, "max_overflow": 20, "connect_args": {"connect_timeout": CONNECT_S}}
+
+
+def read_json(text: str | bytes) -> Any:
+    """What ``json.loads`` makes of a text, in less than half the time: reading JSON is most of what the API does."""
+    try:
+        return from_json(text)
+    except ValueError:  # it is stricter: half a surrogate pair, or lists in lists 200 deep
+        return json.loads(text)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

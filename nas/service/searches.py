@@ -11,14 +11,18 @@ from sqlalchemy import Row, and_, func, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from nas.config import SearchConfig
-from nas.results import Results, results_of, shape_from_record
+from nas.results import Results, Standing, goal_of, results_of, shape_from_record, unknown_trial
 from nas.service import tables
 from nas.service.database import Database
 from nas.service.queue import JobState, Queue
-from nas.trial import Trial
+from nas.trial import Outcome, Trial
 
 SEARCH = "search"
 """The kind of the job that runs a search."""
+_KEPT = ("sub_network", "candidate")
+"""What a trial kept: most of its bytes. It never changes."""
+_MEASURED = ("number", "source", "state", "fidelity", "measurements", "reason", "duration_s")
+"""What came of it; with the former, the entries of ``Trial.to_json``."""
 
 
 class UnknownSearchError(LookupError):
@@ -172,10 +176,26 @@ class Searches:
 
     def trials(self, search_id: str) -> list[dict[str, Any]]:
         """The trials so far, by number, as ``Trial.to_json`` has them."""
-        columns = [column for column in tables.trials.c if column.name not in {"search_id", "sub_network_key"}]
-        query = select(*columns).where(tables.trials.c.search_id == search_id).order_by(tables.trials.c.number)
-        with self._database.reading() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        return self._trials(search_id, [*_MEASURED, *_KEPT])
+
+    def standing(self, search_id: str) -> Standing[Outcome]:
+        """What fronts under any budget and picks are computed from, without any sub-network.
+
+        Raises:
+            NotReadyError: Its first two trials are not done.
+        """
+        front = self.front(search_id)
+        outcomes = (Outcome.from_json(row) for row in self._trials(search_id, _MEASURED))
+        return Standing(trials=tuple(outcomes), goal=goal_of(front), record=front)
+
+    def described(self, search_id: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+        """Trials in this order, as ``Trial.to_json`` has them: with their sub-networks, which are read now.
+
+        Their measurements are those that were read before, even where they have been replaced since.
+        """
+        rows = self._trials(search_id, ("number", *_KEPT), numbers=[one.number for one in outcomes])
+        kept = {row["number"]: row for row in rows}
+        return [{**one.record, **kept[one.number]} for one in outcomes]
 
     def results(self, search_id: str) -> Results:
         """What a search has found so far.
@@ -195,6 +215,21 @@ class Searches:
         """
         return self._front(search_id)[0]
 
+    def require_trial(self, search_id: str, number: int) -> None:
+        """Checks that a trial is there.
+
+        Raises:
+            ResultsError: It is not.
+            NotReadyError: The search's first two trials are not done.
+        """
+        self.front(search_id)
+        mine = tables.trials.c.search_id == search_id
+        query = select(func.count(), func.count().filter(tables.trials.c.number == number)).where(mine)
+        with self._database.reading() as connection:
+            num_trials, is_there = connection.execute(query).one()
+        if not is_there:
+            raise unknown_trial(number, num_trials)
+
     def counts(self) -> dict[JobState, int]:
         """How many searches stand how."""
         jobs = tables.jobs.c
@@ -202,6 +237,17 @@ class Searches:
         with self._database.reading() as connection:
             found = {JobState(state): number for state, number in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
+
+    def _trials(
+        self, search_id: str, names: Sequence[str], *, numbers: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Some columns of all trials, or of those with these numbers, by number."""
+        trials = tables.trials.c
+        query = select(*(trials[name] for name in names)).where(trials.search_id == search_id)
+        if numbers is not None:
+            query = query.where(trials.number.in_(numbers))
+        with self._database.reading() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(trials.number)).mappings()]
 
     def _front(self, search_id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The front, and the environment that it was found in."""

@@ -95,7 +95,7 @@ def refuse_other_pages(request: Request, *, must_say: bool = False) -> None:
 def needs(scope: Scope) -> Callable[[Identity], Identity]:
     """A dependency: who asks, if their token is good for ``scope``."""
 
-    def allowed(identity: Annotated[Identity, Depends(identify)]) -> Identity:
+    async def allowed(identity: Annotated[Identity, Depends(identify)]) -> Identity:  # async: needs no thread
         if not identity.allows(scope):
             raise ForbiddenError(
                 f"This needs a token with the scope {scope}, got one with {', '.join(sorted(identity.scopes))}; "

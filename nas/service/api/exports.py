@@ -8,7 +8,6 @@ from fastapi.responses import StreamingResponse
 
 from nas.artifacts import ArtifactStore
 from nas.export import EXPORTERS
-from nas.results import Results
 from nas.service.api.access import Submitter, Visible, VisibleExport
 from nas.service.api.answers import Export, ExportRequest, Exports
 from nas.service.api.problems import ParameterError, documented
@@ -32,8 +31,7 @@ def export(request: Request, identity: Submitter, record: Visible, wanted: Expor
     del identity
     if wanted.to not in EXPORTERS:
         raise ParameterError(f"to must be one of {', '.join(sorted(EXPORTERS))}, got {wanted.to!r}; choose one.")
-    results: Results = request.app.state.searches.results(record.id)
-    results.trial(wanted.trial)
+    request.app.state.searches.require_trial(record.id, wanted.trial)
     exports = request.app.state.exports
     return Export.of(exports.get(exports.ask(record.id, trial=wanted.trial, to=wanted.to)))
 

@@ -1,6 +1,7 @@
 """Searches over HTTP: submit, list, look at, watch, pick from, cancel."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 import yaml
@@ -9,9 +10,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from nas.config import SearchConfig, parse_config
-from nas.front import front_record
+from nas.front import front_record_of
 from nas.pick import goal_within, pick
-from nas.results import Results
 from nas.service.api.access import Reader, Submitter, Visible
 from nas.service.api.answers import Checked, Page, Search, Submitted, Trials, from_cursor, to_cursor
 from nas.service.api.budgets import Maxima, Minima, budgets
@@ -20,6 +20,7 @@ from nas.service.api.problems import ParameterError, TooLargeError, documented
 from nas.service.events import MAX_EVENT
 from nas.service.limits import check_model
 from nas.service.queue import JobState
+from nas.service.searches import Searches
 from nas.service.tokens import Scope
 from nas.tracking import refuse_places
 
@@ -129,11 +130,16 @@ def front(request: Request, record: Visible, maxima: Maxima = [], minima: Minima
 
     With ``max`` or ``min`` it is the front under these budgets in place of the search's own: nothing is searched anew.
     """
+    searches: Searches = request.app.state.searches
     if not maxima and not minima:
-        return dict(request.app.state.searches.front(record.id))
-    results: Results = request.app.state.searches.results(record.id)
-    goal = goal_within(results, budgets(maxima, minima))
-    return front_record(results.trials, goal, search=results.record["search"])
+        return dict(searches.front(record.id))
+    standing = searches.standing(record.id)
+    return front_record_of(
+        standing.trials,
+        goal_within(standing, budgets(maxima, minima)),
+        search=standing.record["search"],
+        described=partial(searches.described, record.id),
+    )
 
 
 @search_routes.get("/{search_id}/pick", summary="Pick from it", responses=documented(404, 409))
@@ -145,8 +151,9 @@ def picked(
     best: Annotated[str | None, Query(description="Best in this; default: the first objective.")] = None,
 ) -> dict[str, Any]:
     """The best trial within budgets. Where none fits, the problem says how close the nearest comes."""
-    results = request.app.state.searches.results(record.id)
-    return pick(results, budgets=budgets(maxima, minima), best=best).to_json()
+    searches: Searches = request.app.state.searches
+    found = pick(searches.standing(record.id), budgets=budgets(maxima, minima), best=best)
+    return searches.described(record.id, [found])[0]
 
 
 @search_routes.post("/{search_id}/cancel", status_code=202, summary="Cancel it", responses=documented(404))
@@ -157,7 +164,7 @@ def cancel(request: Request, identity: Submitter, record: Visible) -> Search:
     return Search.of(request.app.state.searches.get(record.id))
 
 
-def _last_seen(
+async def _last_seen(
     last_event_id: Annotated[str | None, Header(description="Go on after this event.", max_length=20)] = None,
     after: Annotated[int, Query(description="The same, where headers cannot be set.", ge=0, le=MAX_EVENT)] = 0,
 ) -> int:

@@ -1,3 +1,4 @@
+import json
 import sqlite3
 import threading
 import time
@@ -7,7 +8,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 
 from nas.service import tables
-from nas.service.database import Database, DatabaseError
+from nas.service.database import Database, DatabaseError, read_json
 from tests.nas.service.databases import Server, add_search
 
 
@@ -34,6 +35,26 @@ def test_a_refused_url_keeps_its_password_to_itself() -> None:
         Database("mysql://ada:secret@db/nas")
     assert "got 'mysql://ada:***@db/nas'" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [1, -0.0, 5e-324, 0.1, 12345678901234567890, null, true], "a": {}, "\\u00e9": "\\ud83d\\ude00"}',
+        '"\\ud800"',
+        "[" * 300 + "]" * 300,
+        "[Infinity, -Infinity]",
+    ],
+    ids=["ordinary", "half a pair", "deep", "infinite"],
+)
+def test_json_is_read_as_python_reads_it(text: str) -> None:
+    for given in (text, text.encode()):
+        assert repr(read_json(given)) == repr(json.loads(text))
+
+
+def test_what_is_no_json_is_not_read() -> None:
+    with pytest.raises(json.JSONDecodeError, match="Expecting value"):
+        read_json("nothing")
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])

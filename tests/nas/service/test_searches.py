@@ -1,0 +1,83 @@
+"""What is read of a search without its sub-networks is what the whole of it says."""
+
+from typing import Literal
+
+import pytest
+from sqlalchemy import select, update
+
+from nas.front import front_of
+from nas.pick import goal_within, pick
+from nas.results import ResultsError
+from nas.service import tables
+from nas.service.database import Database
+from nas.service.queue import Queue
+from nas.service.searches import NotReadyError, Searches
+from tests.nas.service.searching import finished, submitted
+
+BUDGETS: list[list[tuple[Literal["max", "min"], str]]] = [
+    [],
+    [("max", "parameters=0.8x")],
+    [("min", "perplexity=0.5x")],
+]
+
+
+def searches_of(database: Database) -> Searches:
+    return Searches(database, Queue(database))
+
+
+@pytest.mark.parametrize("budgets", BUDGETS, ids=str)
+def test_fronts_and_picks_are_those_of_whole_trials(
+    database: Database, budgets: list[tuple[Literal["max", "min"], str]]
+) -> None:
+    search_id, searches = finished(database), searches_of(database)
+    standing, results = searches.standing(search_id), searches.results(search_id)
+    goal = goal_within(results, budgets)
+    assert goal_within(standing, budgets) == goal
+    members = front_of(results.trials, goal)
+    assert members
+    assert searches.described(search_id, front_of(standing.trials, goal)) == [one.to_json() for one in members]
+    picked = pick(standing, budgets=budgets)
+    assert searches.described(search_id, [picked]) == [pick(results, budgets=budgets).to_json()]
+
+
+def test_trials_keep_their_order_and_the_numbers_that_were_read_first(database: Database) -> None:
+    search_id, searches = finished(database), searches_of(database)
+    outcomes = searches.standing(search_id).trials[::-2]
+    before = [one.to_json() for one in searches.results(search_id).trials[::-2]]
+    with database.transaction() as connection:
+        connection.execute(update(tables.trials).values(measurements={}))
+    assert searches.described(search_id, outcomes) == before
+    assert searches.described(search_id, []) == []
+    assert all(not one.measurements for one in searches.standing(search_id).trials)
+
+
+def test_of_another_search_nothing_is_read(database: Database) -> None:
+    first, second = finished(database), finished(database, owner="bob")
+    searches = searches_of(database)
+    with database.transaction() as connection:
+        connection.execute(update(tables.trials).where(tables.trials.c.search_id == second).values(measurements={}))
+        connection.execute(update(tables.trials).where(tables.trials.c.search_id == second).values(sub_network={}))
+    standing = searches.standing(first)
+    assert [one.number for one in standing.trials] == list(range(6))
+    assert all(one["sub_network"] and one["measurements"] for one in searches.described(first, standing.trials))
+
+
+def test_a_trial_is_known_by_its_number(database: Database) -> None:
+    search_id, searches = finished(database), searches_of(database)
+    for number in range(6):
+        searches.require_trial(search_id, number)
+    with pytest.raises(ResultsError, match="must be one of 0 to 5, got 6; the front lists the best"):
+        searches.require_trial(search_id, 6)
+    with pytest.raises(NotReadyError, match="must have measured its supernet first, but this one has not; ask later"):
+        searches.require_trial(submitted(database), 0)
+
+
+def test_names_that_json_escapes_are_budgets_too(database: Database) -> None:
+    search_id, searches = finished(database), searches_of(database)
+    odd = 'größe "a\\b"'
+    columns = tables.trials.c
+    with database.transaction() as connection:
+        for row in connection.execute(select(columns.number, columns.measurements)).all():
+            measured = {**row.measurements, odd: {"value": 10.0 + row.number, "unit": "bytes", "n": 1}}
+            connection.execute(update(tables.trials).where(columns.number == row.number).values(measurements=measured))
+    assert pick(searches.standing(search_id), budgets=[("max", f"{odd}=10")]).number == 0
