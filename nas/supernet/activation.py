@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
@@ -124,8 +125,18 @@ def _narrow(
 ) -> None:
     at_front = all(np.array_equal(orders[unit][:count], np.arange(count)) for unit, count in counts.items())
     if not at_front:
+        _refuse_training(layer)
         reorder_units(layer, sublayer, shape, orders, changes)
     keep_first_units(layer, sublayer, shape, counts, changes)
+
+
+def _refuse_training(layer: nn.Module) -> None:
+    """Moved units would leave their gradients behind."""
+    if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in layer.parameters()):
+        raise RuntimeError(
+            "A sub-network is trained through views alone, and this one does not keep the first units of each layer; "
+            "order the supernet by the ranking that it was made with."
+        )
 
 
 def _silence(layer: nn.Module, sublayer: Sublayer, changes: Changes, attention_module: str = "") -> None:

@@ -1,10 +1,42 @@
-"""Reversible changes to a module tree: each is recorded, and all are undone in reverse order."""
+"""Reversible changes to a module tree: each is recorded, and all are undone in reverse order.
+
+Where the tree is being trained, a sub-network's weight is a leaf of its own whose storage *and gradient* are views of
+the whole parameter's: what backward adds to the part, it has added to the whole, and nothing as large as the whole is
+made on the way, as slicing inside the graph would (its backward pads each gradient with zeros).
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def part_of(whole: nn.Parameter, dim: int, start: int, length: int, *, transposed: bool = False) -> nn.Parameter:
+    """A stretch of a parameter as a parameter of its own: a view, nothing is copied.
+
+    Where the whole requires a gradient, so does the part, unless gradients are switched off: its gradient is the same
+    stretch of the whole's, which is made here if there is none. It must be set to zero, not to None, as long as parts
+    are in use.
+
+    Args:
+        whole: Any parameter.
+        dim: Along which.
+        start: The stretch's first slice.
+        length: Its number of slices.
+        transposed: Whether to swap the two dimensions of a matrix.
+    """
+
+    def take(tensor: Tensor) -> Tensor:
+        stretch = tensor.narrow(dim, start, length)
+        return stretch.t() if transposed else stretch
+
+    part = nn.Parameter(take(whole.detach()), requires_grad=whole.requires_grad and torch.is_grad_enabled())
+    if part.requires_grad:
+        if whole.grad is None:
+            whole.grad = torch.zeros_like(whole)
+        part.grad = take(whole.grad)
+    return part
 
 
 class Changes:
@@ -31,11 +63,11 @@ class Changes:
 
         self._undo.append(undo)
 
-    def set_parameter(self, module: nn.Module, name: str, view: Tensor) -> None:
-        """Lets ``module.name`` be a view; the storage is shared, nothing is copied."""
+    def set_parameter(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        """Lets ``module.name`` be another parameter, such as ``part_of`` the one that is there."""
         parameters = module._parameters
         before = parameters[name]
-        parameters[name] = nn.Parameter(view, requires_grad=False)
+        parameters[name] = parameter
 
         def undo() -> None:
             parameters[name] = before

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from nas.supernet.changes import Changes
+from nas.supernet.changes import Changes, part_of
 from nas.supernet.families import Projection, Sublayer, Unit
 from nas.supernet.stand_ins import ConcatenatedProjection
 from search_spaces.shape import SupernetShape
@@ -127,12 +127,12 @@ def keep_first_units(
         elif blocks:
             num_features = counts[blocks[0].unit] * blocks[0].width
             for (tensor, dim), name in zip(_output_tensors(module), ("weight", "bias"), strict=False):
-                changes.set_parameter(module, name, tensor.narrow(dim, 0, num_features))
+                changes.set_parameter(module, name, part_of(tensor, dim, 0, num_features))
             _set_features(module, changes, outputs=num_features)
         if (block_in := input_block(projection, shape)) is not None:
             num_features = counts[block_in.unit] * block_in.width
             weight = module.get_parameter("weight")
-            changes.set_parameter(module, "weight", weight.narrow(_input_dim(module), 0, num_features))
+            changes.set_parameter(module, "weight", part_of(weight, _input_dim(module), 0, num_features))
             _set_features(module, changes, inputs=num_features)
 
 
@@ -159,9 +159,11 @@ def _reorder(tensor: Tensor, dim: int, block: Block, order: NDArray[np.int64], c
 
 def _concatenated(module: nn.Module, blocks: list[Block], counts: Mapping[Unit, int]) -> ConcatenatedProjection:
     stretches = [(block.start, counts[block.unit] * block.width) for block in blocks]
-    views = [[tensor.narrow(dim, *stretch) for stretch in stretches] for tensor, dim in _output_tensors(module)]
-    weights = [weight.t() for weight in views[0]] if isinstance(module, Conv1D) else views[0]
-    return ConcatenatedProjection(weights, views[1] if len(views) > 1 else [])
+    (weight, dim), *bias = _output_tensors(module)
+    return ConcatenatedProjection(
+        [part_of(weight, dim, *stretch, transposed=isinstance(module, Conv1D)) for stretch in stretches],
+        [part_of(tensor, dim, *stretch) for tensor, dim in bias for stretch in stretches],
+    )
 
 
 def _set_features(
