@@ -1,8 +1,8 @@
 """Reversible changes to a module tree: each is recorded, and all are undone in reverse order.
 
-Where the tree is being trained, a sub-network's weight is a leaf of its own whose storage *and gradient* are views of
-the whole parameter's: what backward adds to the part, it has added to the whole, and nothing as large as the whole is
-made on the way, as slicing inside the graph would (its backward pads each gradient with zeros).
+Where the tree is being trained, a sub-network's weight is a leaf of its own that hands its gradient on to the same
+stretch of the whole parameter's. Nothing as large as the whole is made on the way, as slicing inside the graph would
+(its backward pads each gradient with zeros).
 """
 
 from collections.abc import Callable
@@ -15,9 +15,8 @@ from torch import Tensor, nn
 def part_of(whole: nn.Parameter, dim: int, start: int, length: int, *, transposed: bool = False) -> nn.Parameter:
     """A stretch of a parameter as a parameter of its own: a view, nothing is copied.
 
-    Where the whole requires a gradient, so does the part, unless gradients are switched off: its gradient is the same
-    stretch of the whole's, which is made here if there is none. It must be set to zero, not to None, as long as parts
-    are in use.
+    Where the whole requires a gradient, so does the part, unless gradients are switched off: what backward gives to
+    the part is added to the same stretch of the whole's gradient, and the part keeps none.
 
     Args:
         whole: Any parameter.
@@ -33,9 +32,14 @@ def part_of(whole: nn.Parameter, dim: int, start: int, length: int, *, transpose
 
     part = nn.Parameter(take(whole.detach()), requires_grad=whole.requires_grad and torch.is_grad_enabled())
     if part.requires_grad:
-        if whole.grad is None:
-            whole.grad = torch.zeros_like(whole)
-        part.grad = take(whole.grad)
+
+        def hand_on(part: Tensor) -> None:
+            if whole.grad is None:
+                whole.grad = torch.zeros_like(whole)
+            take(whole.grad).add_(part.grad)
+            part.grad = None
+
+        part.register_post_accumulate_grad_hook(hand_on)
     return part
 
 
