@@ -12,35 +12,45 @@ import torch
 from torch import Tensor, nn
 
 
-def part_of(whole: nn.Parameter, dim: int, start: int, length: int, *, transposed: bool = False) -> nn.Parameter:
-    """A stretch of a parameter as a parameter of its own: a view, nothing is copied.
+def part_of(whole: nn.Parameter, dim: int, slices: slice | Tensor, *, transposed: bool = False) -> nn.Parameter:
+    """Some slices of a parameter as a parameter of its own: a view, or a copy where the slices are not adjacent.
 
     Where the whole requires a gradient, so does the part, unless gradients are switched off: what backward gives to
-    the part is added to the same stretch of the whole's gradient, and the part keeps none.
+    the part is added to the same slices of the whole's gradient, and the part keeps none.
 
     Args:
         whole: Any parameter.
         dim: Along which.
-        start: The stretch's first slice.
-        length: Its number of slices.
+        slices: A stretch with a start and an end, or ``(num_slices,)`` int64, none of them twice.
         transposed: Whether to swap the two dimensions of a matrix.
     """
-
-    def take(tensor: Tensor) -> Tensor:
-        stretch = tensor.narrow(dim, start, length)
-        return stretch.t() if transposed else stretch
-
-    part = nn.Parameter(take(whole.detach()), requires_grad=whole.requires_grad and torch.is_grad_enabled())
+    if isinstance(slices, Tensor):
+        slices = slices.to(whole.device)
+        taken = whole.detach().index_select(dim, slices)
+    else:
+        taken = _stretch(whole.detach(), dim, slices)
+    part = nn.Parameter(
+        taken.t() if transposed else taken, requires_grad=whole.requires_grad and torch.is_grad_enabled()
+    )
     if part.requires_grad:
 
         def hand_on(part: Tensor) -> None:
+            assert part.grad is not None
+            gradient = part.grad.t() if transposed else part.grad
             if whole.grad is None:
                 whole.grad = torch.zeros_like(whole)
-            take(whole.grad).add_(part.grad)
+            if isinstance(slices, Tensor):
+                whole.grad.index_add_(dim, slices, gradient)
+            else:
+                _stretch(whole.grad, dim, slices).add_(gradient)
             part.grad = None
 
         part.register_post_accumulate_grad_hook(hand_on)
     return part
+
+
+def _stretch(tensor: Tensor, dim: int, stretch: slice) -> Tensor:
+    return tensor.narrow(dim, stretch.start, stretch.stop - stretch.start)
 
 
 class Changes:

@@ -144,8 +144,8 @@ class Supernet:
         moves the units of the layers concerned first, and back afterwards; the copies are those of the units that
         move, one matrix at a time. Blocks may be nested: the inner one holds until it is left.
 
-        Weights that require a gradient are trained through a sub-network that is made of views alone: backward inside
-        or after the block adds to the gradients of the whole weights.
+        Weights that require a gradient are trained through the sub-network: backward adds to the gradients of the
+        whole weights.
 
         Args:
             sub_network: Of this supernet's shape.

@@ -18,7 +18,7 @@ from nas.service.api.budgets import Maxima, Minima, budgets
 from nas.service.api.news import News
 from nas.service.api.problems import ParameterError, TooLargeError, documented
 from nas.service.events import MAX_EVENT
-from nas.service.limits import check_model
+from nas.service.limits import RefusedError, check_model
 from nas.service.queue import JobState
 from nas.service.tokens import Scope
 from nas.tracking import refuse_places
