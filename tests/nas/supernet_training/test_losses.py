@@ -75,9 +75,9 @@ def test_padding_of_a_text_is_left_out() -> None:
     assert padded.loss().item() == pytest.approx(mean.item(), rel=1e-4)
 
 
-def encoder_config() -> BertConfig:
+def encoder_config(num_labels: int = 3) -> BertConfig:
     return BertConfig(
-        num_hidden_layers=1, hidden_size=16, num_attention_heads=2, intermediate_size=16, vocab_size=96, num_labels=3
+        num_hidden_layers=1, hidden_size=16, num_attention_heads=2, intermediate_size=16, vocab_size=96, num_labels=num_labels
     )
 
 
@@ -101,7 +101,7 @@ def test_a_class_of_each_token_but_padding() -> None:
 
 def test_the_ends_of_an_answer_are_no_padding() -> None:
     """The divergence is the mean of the four softmaxes over the real tokens of each row."""
-    model = AutoModelForQuestionAnswering.from_config(encoder_config()).eval()
+    model = AutoModelForQuestionAnswering.from_config(encoder_config(num_labels=2)).eval()
     ids, mask = token_ids(2, 6), torch.ones(2, 6, dtype=torch.int64)
     mask[1, 4:] = 0
     positions = torch.tensor([1, 2])
