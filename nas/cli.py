@@ -266,6 +266,25 @@ def finetune(
     run_finetuning(config, out=out, overrides=overrides or [], as_json=as_json, console=_console())
 
 
+@app.command("train-supernet")
+def train_supernet(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A supernet training config, see configs/train_supernet_*.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config, such as steps=10; repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model so that its sub-networks are good as they are, into a supernet that a search can take."""
+    from nas.commands.train_supernet import run_training
+
+    run_training(config, out=out, overrides=overrides or [], resume=resume, as_json=as_json, console=_console())
+
+
 @app.command()
 def report(run: RunArgument) -> None:
     """Write the HTML report and its figures into the run's folder."""

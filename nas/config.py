@@ -12,37 +12,14 @@ import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from evaluators import EVALUATORS
-from evaluators.encoder_tasks import ENCODER_TASKS
 from nas.amount import AmountError, parse_amount, parse_duration_s
 from nas.config_reading import ConfigError, Named, Section, known, parse_record, read_text, validated
+from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, SpaceConfig, by_name
 from nas.pruners import PRUNERS
 from nas.recovery import RECOVERIES
 from nas.strategies import STRATEGIES
-from nas.supernet.importance import IMPORTANCES
+from nas.supernet_training.config import SupernetTrainingConfig
 from nas.tracking import TRACKERS, check_options
-from search_spaces import SEARCH_SPACES
-
-
-class ModelConfig(Section):
-    """Which supernet, and how to load it."""
-
-    name: str
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    revision: str | None = None
-    device: str = "auto"
-    trust_remote_code: bool = False
-
-
-class SpaceConfig(Section):
-    """What may be chosen. Options other than ``type`` go to the search space."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    type: known(list(SEARCH_SPACES), "space.type") = "joint"  # type: ignore[valid-type]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Everything but the type."""
-        return dict(self.model_extra or {})
 
 
 class PartConfig(Named):
@@ -50,29 +27,6 @@ class PartConfig(Named):
 
     model_config = ConfigDict(title="an evaluator must be a name with options, as {latency: {workload: decode}}")
     name: known(list(EVALUATORS), "an evaluator")  # type: ignore[valid-type]
-
-
-class ExamplesConfig(Named):
-    """Examples of an encoder's task."""
-
-    model_config = ConfigDict(title="examples must be a task with options, as {classification: {data: train.tsv}}")
-    name: known(list(ENCODER_TASKS), "examples")  # type: ignore[valid-type]
-
-
-class ImportanceConfig(Section):
-    """How units are ranked."""
-
-    type: known(list(IMPORTANCES), "importance.type") = "activation"  # type: ignore[valid-type]
-    text: Path | None = Field(
-        default=None, description="A UTF-8 file; the bundled calibration text where none is given."
-    )
-    examples: ExamplesConfig | None = Field(
-        default=None, description="Examples of an encoder's task in place of a text: {classification: {data: …}}."
-    )
-    labels: bool = Field(default=True, description="Whether methods may look at the labels of the examples.")
-    max_sequences: int = Field(default=64, ge=1)
-    sequence_tokens: int = Field(default=128, ge=2)
-    batch_size: int = Field(default=8, ge=1)
 
 
 class StrategyConfig(Section):
@@ -141,6 +95,9 @@ class SearchConfig(Section):
     time: str | None = None
     recovery: RecoveryConfig = RecoveryConfig()
     executor: ExecutorConfig = ExecutorConfig()
+    supernet_training: SupernetTrainingConfig | None = Field(
+        default=None, description="How to train the supernet before its sub-networks are tried."
+    )
     tracking: tuple[TrackerConfig, ...] = Field(
         default=(), description="Where else to record the search: mlflow, wandb, optuna."
     )
@@ -149,7 +106,7 @@ class SearchConfig(Section):
     @field_validator("model", mode="before")
     @classmethod
     def _model_by_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        return by_name(value)
 
     @field_validator("time", mode="before")
     @classmethod
@@ -215,4 +172,15 @@ def parse_config(text: str, overrides: Sequence[str] = (), *, default_name: str 
     return validated(record, SearchConfig)
 
 
-__all__ = ["AmountError", "ConfigError", "SearchConfig", "load_config", "parse_config"]
+__all__ = [
+    "AmountError",
+    "ConfigError",
+    "ExamplesConfig",
+    "ImportanceConfig",
+    "ModelConfig",
+    "PartConfig",
+    "SearchConfig",
+    "SpaceConfig",
+    "load_config",
+    "parse_config",
+]

@@ -26,6 +26,8 @@ def describe_error(error: BaseException) -> tuple[str, int]:
     if _disk_is_full(error):
         own = " ".join(str(error).split())
         return own if is_own else f"The disk is full ({own}); free some space and repeat with --resume.", 1
+    if type(error).__name__ == "TrainingStoppedError":
+        return str(error), 1
     if is_own and isinstance(error, ValueError):
         return " ".join(str(error).split()), 3 if type(error).__name__ in _NOTHING_SATISFIES else 2
     detail = " ".join(str(error).split()) or "no message"

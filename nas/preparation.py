@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from evaluators import make_evaluator
 from evaluators.base import Evaluator
@@ -16,9 +17,10 @@ from nas.seeds import Seed, propose, seeds
 from nas.supernet.calibration import calibration_batches
 from nas.supernet.importance import rank
 from nas.supernet.loading import TASK_HEADS
+from nas.supernet.ranking_file import read_ranking
 from nas.supernet.supernet import Supernet
 from search_spaces import make_space
-from search_spaces.base import SearchSpace
+from search_spaces.base import SearchSpace, UnitRanking
 
 
 class PreparationError(ValueError):
@@ -62,7 +64,7 @@ def prepare(config: SearchConfig) -> Prepared:
     supernet = load_supernet(config.model)
     evidence = gather_evidence(supernet, config)
     proposals = tuple(propose(config.strategy.seeds, evidence, parameter_costs(supernet)))
-    ranking = rank(evidence.own_scores, supernet.shape)
+    ranking = ranking_for(supernet, config.model, config.importance) or rank(evidence.own_scores, supernet.shape)
     supernet.order_by(ranking)
     space = make_space(config.space.type, supernet.shape, ranking, **config.space.options)
     return Prepared(
@@ -95,6 +97,15 @@ def load_supernet(model: ModelConfig) -> Supernet:
     )
 
 
+def ranking_for(supernet: Supernet, model: ModelConfig, importance: ImportanceConfig) -> UnitRanking | None:
+    """The ranking that a trained supernet brings along; None where it has none, or is to be ranked anew.
+
+    Raises:
+        RankingFileError: The file is damaged, or belongs to another model.
+    """
+    return read_ranking(Path(model.name), supernet.shape) if importance.recorded_ranking else None
+
+
 def gather_evidence(supernet: Supernet, config: SearchConfig) -> Evidence:
     """The calibration examples of a config, and what is found out from them when it is asked for.
 
@@ -114,20 +125,13 @@ def calibration_examples(supernet: Supernet, importance: ImportanceConfig) -> li
         PreparationError: The model has no tokenizer.
     """
     if importance.examples is not None:
-        if supernet.tokenizer is None:
-            raise PreparationError("Examples need a tokenizer, and the model has none; save one into its folder.")
         # A limit among the options wins; max_sequences is the default, as it is for a text.
         options = {"limit": importance.max_sequences, **importance.examples.options}
-        task = make_task(importance.examples.name, **options)
-        _require_head(supernet, task)
-        return _within_context(
+        return encoder_examples(
             supernet,
-            task.batches(
-                supernet.tokenizer,
-                supernet.model.config.label2id,
-                batch_size=importance.batch_size,
-                labelled=importance.labels,
-            ),
+            make_task(importance.examples.name, **options),
+            batch_size=importance.batch_size,
+            labelled=importance.labels,
         )
     batches = calibration_batches(
         supernet.tokenizer,
@@ -137,6 +141,22 @@ def calibration_examples(supernet: Supernet, importance: ImportanceConfig) -> li
         max_sequences=importance.max_sequences,
     )
     return _within_context(supernet, batches)
+
+
+def encoder_examples(supernet: Supernet, task: EncoderTask, *, batch_size: int, labelled: bool = True) -> list[Batch]:
+    """Examples of a task that an encoder has a head for.
+
+    Raises:
+        EvaluationError: The examples cannot be had, or a label is no class of the model.
+        PreparationError: The model has no tokenizer, or no such head.
+    """
+    if supernet.tokenizer is None:
+        raise PreparationError("Examples need a tokenizer, and the model has none; save one into its folder.")
+    _require_head(supernet, task)
+    label2id = supernet.model.config.label2id
+    return _within_context(
+        supernet, task.batches(supernet.tokenizer, label2id, batch_size=batch_size, labelled=labelled)
+    )
 
 
 def _require_head(supernet: Supernet, task: EncoderTask) -> None:

@@ -95,6 +95,11 @@ def prepare_pruning(config: SearchConfig) -> Pruning:
     Raises:
         ValueError: One of the subclasses that name what is wrong with the config.
     """
+    if config.supernet_training is not None:
+        raise PreparationError(
+            "A pruning trains no supernet, got a config with supernet_training; run `nas train-supernet` first, give "
+            "its folder as the model, and remove supernet_training."
+        )
     objectives, also = build_evaluators(config.objectives), build_evaluators(config.also_measure)
     names = {evaluator.name for evaluator in (*objectives, *also)}
     also += tuple(one for one in (Flops(), Parameters()) if one.name not in names)

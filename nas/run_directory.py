@@ -1,8 +1,8 @@
 """The directory of one run: what was searched, where, and what came of it.
 
-``config.yaml`` (resolved), ``environment.json``, ``trials.db``, ``front.json``, ``report.html``, ``figures/``. Files
-appear whole or not at all: each is written beside its place, synced and renamed. ``config.yaml`` comes last, so a
-directory that has one is a run.
+``config.yaml`` (resolved), ``environment.json``, ``trials.db``, ``front.json``, ``report.html``, ``figures/``, and
+``supernet/`` where the search trained one. Files appear whole or not at all: each is written beside its place, synced
+and renamed. ``config.yaml`` comes last, so a directory that has one is a run.
 """
 
 import errno
@@ -51,8 +51,8 @@ class RunDirectory:
             run._refuse_if_occupied()
             with run.lock():
                 run._refuse_if_occupied()  # another process may have come first
-                _write_whole(run.environment_path, _to_json(environment))
-                _write_whole(run.config_path, config_yaml)
+                write_whole(run.environment_path, _to_json(environment))
+                write_whole(run.config_path, config_yaml)
         return run
 
     @classmethod
@@ -116,6 +116,11 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def supernet_path(self) -> Path:
+        """The folder of the supernet that the search trained first, where it did."""
+        return self.path / "supernet"
+
+    @property
     def figures_path(self) -> Path:
         """The folder of the report's figures."""
         return self.path / "figures"
@@ -163,7 +168,7 @@ class RunDirectory:
             RunDirectoryError: The disk is full, or the directory cannot be written to.
         """
         with _explained(self.path):
-            _write_whole(self.front_path, _to_json(front))
+            write_whole(self.front_path, _to_json(front))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -180,7 +185,7 @@ class RunDirectory:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
                     raise RunDirectoryError(
-                        f"Only one process may search in a directory, and another one does in {self.path}; "
+                        f"Only one process may work in a directory, and another one does in {self.path}; "
                         "wait for it to end, or choose another --out."
                     ) from error
             yield
@@ -222,7 +227,7 @@ def _to_json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Writes a file so that after a crash at any moment it is as before or as wanted.
 
     The name stays on the disk only once the directory is synced too.

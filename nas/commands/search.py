@@ -12,7 +12,7 @@ from rich.console import Console
 from nas.amount import AmountError
 from nas.config import SearchConfig, load_config
 from nas.objectives import BudgetError
-from nas.preparation import prepare
+from nas.preparation import load_supernet, prepare
 from nas.progress import SearchProgress
 from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory, RunDirectoryError
@@ -20,6 +20,8 @@ from nas.search import Listener, Search, SearchError, Status
 from nas.store.folder import FolderStore
 from nas.tables import trials_table
 from nas.tracking.tracking import Tracking
+from nas.train_supernet import searched_config, train_supernet, training_config_of
+from nas.training_progress import TrainingProgress
 
 
 def run_search(
@@ -49,9 +51,13 @@ def run_search(
         refuse_changed_config(RunDirectory.open(folder), config)
     else:
         RunDirectory.check_creatable(folder)
-    console.print(f"Preparing {config.model.name}", highlight=False)
-    prepared = prepare(config)
-    directory = RunDirectory.open(folder) if resume else create_run_directory(folder, config, prepared.supernet)
+    if config.supernet_training is not None and not resume:
+        create_run_directory(folder, config, load_supernet(config.model))  # training is kept there
+    searched = train_first(config, folder, console)
+    console.print(f"Preparing {searched.model.name}", highlight=False)
+    prepared = prepare(searched)
+    is_new = not resume and config.supernet_training is None
+    directory = create_run_directory(folder, config, prepared.supernet) if is_new else RunDirectory.open(folder)
     tracking = Tracking(config, directory.read_environment())
     try:
         with directory.lock(), FolderStore.open(directory) as store, tracking:
@@ -61,10 +67,32 @@ def run_search(
                 Run.open(folder).write_report()  # which trackers keep too
             tracking.complete(results, folder=folder)
     except (SearchError, BudgetError, AmountError):
-        if not resume:
+        if is_new:
             shutil.rmtree(folder)  # nothing was measured, so that nothing stands in the way of a mended config
         raise
     return folder
+
+
+def train_first(config: SearchConfig, folder: Path, console: Console) -> SearchConfig:
+    """Trains the supernet, or goes on with that, where the config asks for it.
+
+    Args:
+        config: The search's.
+        folder: The run's; the supernet lies in it.
+        console: For progress.
+
+    Returns:
+        The config with the model to search.
+
+    Raises:
+        ValueError: As ``train_supernet`` does.
+    """
+    directory = RunDirectory(folder)
+    if config.supernet_training is not None:
+        console.print(f"Training {config.model.name} as a supernet", highlight=False)
+        with TrainingProgress(console) as progress:
+            train_supernet(training_config_of(config), directory.supernet_path, resume=True, on_step=progress)
+    return searched_config(config, directory)
 
 
 def _both(first: Listener, second: Listener) -> Listener:

@@ -24,6 +24,7 @@ from nas.run import Run
 from nas.run_directory import RunDirectory
 from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.supernet import Supernet
+from nas.train_supernet import searched_config
 from search_spaces.sub_network import SubNetwork
 
 SEARCH = "search"
@@ -57,6 +58,7 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
     check_request(target, folder)
     config = parse_config(run.directory.read_config_text())
     console.print(f"Loading {config.model.name}", highlight=False)
+    config = searched_config(config, run.directory)
     supernet = load_supernet(config.model)
     weights = recovered_weights(config, supernet, trial.sub_network, console=console)
     console.print(f"Exporting trial {number} and loading it again in a new process", highlight=False)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from evaluators.encoder_tasks import ENCODER_TASKS
 from nas.config_reading import Named, Section, known, parse_record, read_text, validated
+from nas.config_sections import MixedPrecision, by_name
 
 EVALUATOR_OF = {
     "classification": "accuracy",
@@ -52,19 +53,14 @@ class FinetuneConfig(Section):
     warmup_share: float = Field(default=0.1, ge=0, le=1, description="Share of the steps in which the rate rises.")
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: MixedPrecision = "no"
     max_steps: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
     @field_validator("model", mode="before")
     @classmethod
     def _model_by_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @field_validator("mixed_precision", mode="before")
-    @classmethod
-    def _no_is_no(cls, value: Any) -> Any:
-        return "no" if value is False else value  # an unquoted `no` is false in YAML
+        return by_name(value)
 
     @model_validator(mode="after")
     def _evaluator_fits(self) -> Self:

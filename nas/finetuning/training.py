@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
-from accelerate import Accelerator
-from torch import nn
 from torch.optim import AdamW
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from evaluators.inputs import Batch, require_positions
+from nas.accelerating import accelerator_for, parameter_groups
 from nas.finetuning.config import FinetuneConfig
-from nas.supernet.loading import pick_device
 
 
 class FinetuningError(ValueError):
@@ -74,14 +71,14 @@ def train(
         on_step: Called after every step.
 
     Raises:
-        FinetuningError: fp16 without a GPU, another precision than earlier in this process, or a loss that is NaN or
-            infinite.
+        AcceleratorError: fp16 without a GPU, or another precision than earlier in this process.
+        FinetuningError: A loss that is NaN or infinite.
         EvaluationError: A batch is longer than the model's context.
     """
     require_positions(model, max(batch.inputs["input_ids"].shape[1] for batch in batches))
-    accelerator = _accelerator(config)
+    accelerator = accelerator_for(config.model.device, config.mixed_precision)
     num_steps = min(config.epochs * len(batches), config.max_steps or sys.maxsize)
-    optimizer = AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
+    optimizer = AdamW(parameter_groups(model.parameters(), config.weight_decay), lr=config.learning_rate)
     scheduler = get_linear_schedule_with_warmup(optimizer, round(config.warmup_share * num_steps), num_steps)
     prepared, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
     prepared.train()
@@ -104,30 +101,6 @@ def train(
         on_step(Step(number=len(losses), num_steps=num_steps, loss=losses[-1]))
     accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
     return Training(losses=tuple(losses), duration_s=time.monotonic() - begun_s)
-
-
-def _accelerator(config: FinetuneConfig) -> Accelerator:
-    device = pick_device(config.model.device)
-    if config.mixed_precision == "fp16" and device.type != "cuda":
-        raise FinetuningError(f"mixed_precision fp16 needs a CUDA GPU, got the device {device.type}; set bf16 or 'no'.")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # accelerate takes the current one
-    try:
-        return Accelerator(mixed_precision=config.mixed_precision, cpu=device.type == "cpu")
-    except ValueError as error:
-        raise FinetuningError(
-            "A process must train in one precision on one kind of device, since accelerate keeps both, got "
-            f"mixed_precision {config.mixed_precision} on {device.type} after others; start a new process."
-        ) from error
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Parameters that decay (matrices), and those that do not (biases, norms)."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [one for one in parameters if one.dim() > 1], "weight_decay": weight_decay},
-        {"params": [one for one in parameters if one.dim() < 2], "weight_decay": 0.0},
-    ]
 
 
 def _epochs(batches: Sequence[Batch], seed: int) -> Iterator[Batch]:

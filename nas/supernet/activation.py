@@ -1,7 +1,8 @@
 """Making a supernet's module tree compute one of its sub-networks.
 
 Kept units are brought to the front of their layer (nothing moves when they are there already, as they are for every
-size of a ranked search space), then each weight is replaced by a view of its front part. Dropped sublayers fall
+size of a ranked search space), then each weight is replaced by a view of its front part. While a supernet is being
+trained nothing moves at all, and units that are not in front are copied out. Dropped sublayers fall
 silent; layers with nothing left leave the tree, and the KV cache's layer numbers close up.
 """
 
@@ -9,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
 from nas.supernet.changes import Changes
 from nas.supernet.families import Family, Sublayer, Unit
-from nas.supernet.layout import keep_first_units, reorder_units
+from nas.supernet.layout import keep_units, reorder_units
 from nas.supernet.stand_ins import Silent, SilentAttention
 from search_spaces.base import UnitRanking
 from search_spaces.shape import SupernetShape
@@ -122,10 +124,16 @@ def _narrow(
     counts: Mapping[Unit, int],
     changes: Changes,
 ) -> None:
-    at_front = all(np.array_equal(orders[unit][:count], np.arange(count)) for unit, count in counts.items())
-    if not at_front:
+    at_front = {unit: np.array_equal(orders[unit][:count], np.arange(count)) for unit, count in counts.items()}
+    if all(at_front.values()):
+        keep_units(layer, sublayer, shape, counts, changes)
+    elif torch.is_grad_enabled() and any(parameter.requires_grad for parameter in layer.parameters()):
+        # Units that moved would leave their gradients behind.
+        kept = {unit: count if at_front[unit] else orders[unit][:count] for unit, count in counts.items()}
+        keep_units(layer, sublayer, shape, kept, changes)
+    else:
         reorder_units(layer, sublayer, shape, orders, changes)
-    keep_first_units(layer, sublayer, shape, counts, changes)
+        keep_units(layer, sublayer, shape, counts, changes)
 
 
 def _silence(layer: nn.Module, sublayer: Sublayer, changes: Changes, attention_module: str = "") -> None:

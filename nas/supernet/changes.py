@@ -1,10 +1,56 @@
-"""Reversible changes to a module tree: each is recorded, and all are undone in reverse order."""
+"""Reversible changes to a module tree: each is recorded, and all are undone in reverse order.
+
+Where the tree is being trained, a sub-network's weight is a leaf of its own that hands its gradient on to the same
+stretch of the whole parameter's. Nothing as large as the whole is made on the way, as slicing inside the graph would
+(its backward pads each gradient with zeros).
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def part_of(whole: nn.Parameter, dim: int, slices: slice | Tensor, *, transposed: bool = False) -> nn.Parameter:
+    """Some slices of a parameter as a parameter of its own: a view, or a copy where the slices are not adjacent.
+
+    Where the whole requires a gradient, so does the part, unless gradients are switched off: what backward gives to
+    the part is added to the same slices of the whole's gradient, and the part keeps none.
+
+    Args:
+        whole: Any parameter.
+        dim: Along which.
+        slices: A stretch with a start and an end, or ``(num_slices,)`` int64, none of them twice.
+        transposed: Whether to swap the two dimensions of a matrix.
+    """
+    if isinstance(slices, Tensor):
+        slices = slices.to(whole.device)
+        taken = whole.detach().index_select(dim, slices)
+    else:
+        taken = _stretch(whole.detach(), dim, slices)
+    part = nn.Parameter(
+        taken.t() if transposed else taken, requires_grad=whole.requires_grad and torch.is_grad_enabled()
+    )
+    if part.requires_grad:
+
+        def hand_on(part: Tensor) -> None:
+            assert part.grad is not None
+            gradient = part.grad.t() if transposed else part.grad
+            if whole.grad is None:
+                whole.grad = torch.zeros_like(whole)
+            if isinstance(slices, Tensor):
+                whole.grad.index_add_(dim, slices, gradient)
+            else:
+                _stretch(whole.grad, dim, slices).add_(gradient)
+            part.grad = None
+
+        part.register_post_accumulate_grad_hook(hand_on)
+    return part
+
+
+def _stretch(tensor: Tensor, dim: int, stretch: slice) -> Tensor:
+    return tensor.narrow(dim, stretch.start, stretch.stop - stretch.start)
 
 
 class Changes:
@@ -31,11 +77,11 @@ class Changes:
 
         self._undo.append(undo)
 
-    def set_parameter(self, module: nn.Module, name: str, view: Tensor) -> None:
-        """Lets ``module.name`` be a view; the storage is shared, nothing is copied."""
+    def set_parameter(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        """Lets ``module.name`` be another parameter, such as ``part_of`` the one that is there."""
         parameters = module._parameters
         before = parameters[name]
-        parameters[name] = nn.Parameter(view, requires_grad=False)
+        parameters[name] = parameter
 
         def undo() -> None:
             parameters[name] = before

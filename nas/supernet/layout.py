@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from nas.supernet.changes import Changes
+from nas.supernet.changes import Changes, part_of
 from nas.supernet.families import Projection, Sublayer, Unit
 from nas.supernet.stand_ins import ConcatenatedProjection
 from search_spaces.shape import SupernetShape
+
+
+Kept = int | NDArray[np.int64]
+"""Which units of a kind stay: so many from the first on, or those at these positions, in this order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,10 @@ class Block:
         """Feature numbers of the given units, in their order."""
         offsets = self.start + units[:, None] * self.width + np.arange(self.width)[None, :]
         return torch.from_numpy(offsets.ravel())
+
+    def kept_features(self, kept: Kept) -> slice | Tensor:
+        """Feature numbers of the units that stay: a stretch where they are the first ones."""
+        return slice(self.start, self.start + kept * self.width) if isinstance(kept, int) else self.features(kept)
 
 
 def output_blocks(projection: Projection, shape: SupernetShape) -> list[Block]:
@@ -106,34 +114,38 @@ def reorder_units(
             _reorder(module.get_parameter("weight"), _input_dim(module), block_in, orders[block_in.unit], changes)
 
 
-def keep_first_units(
-    layer: nn.Module, sublayer: Sublayer, shape: SupernetShape, counts: Mapping[Unit, int], changes: Changes
+def keep_units(
+    layer: nn.Module, sublayer: Sublayer, shape: SupernetShape, kept: Mapping[Unit, Kept], changes: Changes
 ) -> None:
-    """Lets one sublayer see only its first units, through views of its weights.
+    """Lets one sublayer see only some of its units: through views of its weights where these are the first ones.
 
     Args:
         layer: The layer.
         sublayer: Which of its sublayers.
         shape: The supernet's.
-        counts: How many units of each kind stay.
+        kept: Which units of each kind stay.
         changes: Records how to put the weights back.
     """
     for projection in sublayer.projections:
         module = layer.get_submodule(projection.path)
         blocks = output_blocks(projection, shape)
         if len(blocks) > 1:
-            if any(counts[block.unit] < block.num_units for block in blocks):
-                changes.set_module(layer, projection.path, _concatenated(module, blocks, counts))
+            if any(_num_kept(kept[block.unit]) < block.num_units for block in blocks):
+                changes.set_module(layer, projection.path, _concatenated(module, blocks, kept))
         elif blocks:
-            num_features = counts[blocks[0].unit] * blocks[0].width
+            features = blocks[0].kept_features(kept[blocks[0].unit])
             for (tensor, dim), name in zip(_output_tensors(module), ("weight", "bias"), strict=False):
-                changes.set_parameter(module, name, tensor.narrow(dim, 0, num_features))
-            _set_features(module, changes, outputs=num_features)
+                changes.set_parameter(module, name, part_of(tensor, dim, features))
+            _set_features(module, changes, outputs=_num_kept(kept[blocks[0].unit]) * blocks[0].width)
         if (block_in := input_block(projection, shape)) is not None:
-            num_features = counts[block_in.unit] * block_in.width
+            features = block_in.kept_features(kept[block_in.unit])
             weight = module.get_parameter("weight")
-            changes.set_parameter(module, "weight", weight.narrow(_input_dim(module), 0, num_features))
-            _set_features(module, changes, inputs=num_features)
+            changes.set_parameter(module, "weight", part_of(weight, _input_dim(module), features))
+            _set_features(module, changes, inputs=_num_kept(kept[block_in.unit]) * block_in.width)
+
+
+def _num_kept(kept: Kept) -> int:
+    return kept if isinstance(kept, int) else len(kept)
 
 
 def _count(unit: Unit, shape: SupernetShape) -> int:
@@ -157,11 +169,13 @@ def _reorder(tensor: Tensor, dim: int, block: Block, order: NDArray[np.int64], c
     changes.reorder(tensor, dim, block.features(moved), block.features(order[moved]))
 
 
-def _concatenated(module: nn.Module, blocks: list[Block], counts: Mapping[Unit, int]) -> ConcatenatedProjection:
-    stretches = [(block.start, counts[block.unit] * block.width) for block in blocks]
-    views = [[tensor.narrow(dim, *stretch) for stretch in stretches] for tensor, dim in _output_tensors(module)]
-    weights = [weight.t() for weight in views[0]] if isinstance(module, Conv1D) else views[0]
-    return ConcatenatedProjection(weights, views[1] if len(views) > 1 else [])
+def _concatenated(module: nn.Module, blocks: list[Block], kept: Mapping[Unit, Kept]) -> ConcatenatedProjection:
+    features = [block.kept_features(kept[block.unit]) for block in blocks]
+    (weight, dim), *bias = _output_tensors(module)
+    return ConcatenatedProjection(
+        [part_of(weight, dim, one, transposed=isinstance(module, Conv1D)) for one in features],
+        [part_of(tensor, dim, one) for tensor, dim in bias for one in features],
+    )
 
 
 def _set_features(

@@ -131,4 +131,5 @@ def _set(projection: nn.Module, weight_DS: Tensor, positions_S: Tensor, changes:
     placed_DS = torch.empty_like(weight_DS)
     placed_DS[:, positions_S.to(weight_DS.device)] = weight_DS.detach()
     stored = placed_DS.t() if isinstance(projection, Conv1D) else placed_DS
-    changes.set_parameter(projection, "weight", stored.to(present.device, present.dtype).contiguous())
+    stored = stored.to(present.device, present.dtype).contiguous()
+    changes.set_parameter(projection, "weight", nn.Parameter(stored, requires_grad=False))

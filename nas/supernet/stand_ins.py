@@ -39,10 +39,10 @@ class ConcatenatedProjection(nn.Module):
         biases: Per block ``(O,)`` views, or empty.
     """
 
-    def __init__(self, weights: list[Tensor], biases: list[Tensor]) -> None:
+    def __init__(self, weights: list[nn.Parameter], biases: list[nn.Parameter]) -> None:
         super().__init__()
-        self.weights = nn.ParameterList([nn.Parameter(weight, requires_grad=False) for weight in weights])
-        self.biases = nn.ParameterList([nn.Parameter(bias, requires_grad=False) for bias in biases])
+        self.weights = nn.ParameterList(weights)
+        self.biases = nn.ParameterList(biases)
 
     def forward(self, hidden_BTI: Tensor) -> Tensor:
         """Projects ``(B, T, I)`` to ``(B, T, sum of O)``."""

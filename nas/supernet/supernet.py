@@ -39,7 +39,7 @@ class Supernet:
     """A transformers model whose sub-networks can be activated, one at a time.
 
     Attributes:
-        model: The model, in eval mode, its weights frozen. While a sub-network is active it computes that one.
+        model: The model, in eval mode, its weights frozen, unless it is being trained. While a sub-network is active it computes that one.
         tokenizer: Its tokenizer; None when the model came without.
         family: The adapter of its architecture.
         shape: How many units it has.
@@ -145,6 +145,9 @@ class Supernet:
         moves the units of the layers concerned first, and back afterwards; the copies are those of the units that
         move, one matrix at a time. Blocks may be nested: the inner one holds until it is left.
 
+        Weights that require a gradient are trained through the sub-network: backward adds to the gradients of the
+        whole weights.
+
         Args:
             sub_network: Of this supernet's shape.
             weights: Of its output projections, or all of them, where they are not to be the supernet's.
@@ -173,7 +176,7 @@ class Supernet:
         Its class is the supernet's. Where all layers have the same widths its config says so, and it can be saved
         and loaded as any other; otherwise ``nas.export`` writes the files that load.
         """
-        with self.activate(sub_network, weights):
+        with torch.no_grad(), self.activate(sub_network, weights):
             model: PreTrainedModel = copy.deepcopy(self.model)
         fuse_projections(model, projection_kinds(self.model), Changes())
         model.config = standalone_config(model.config, sub_network)

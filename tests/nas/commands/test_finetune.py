@@ -12,8 +12,7 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from nas.cli import main
-from nas.commands.finetune import TrainingProgress, run_finetuning
-from nas.finetuning import Step
+from nas.commands.finetune import run_finetuning
 from tests.nas.finetuning import encoders
 
 
@@ -64,14 +63,3 @@ def test_a_table_for_people(config: Path, tmp_path: Path, capsys: pytest.Capture
     shown = capsys.readouterr().out
     assert "accuracy" in shown
     assert shown.endswith(f"Model: {tmp_path / 'out'}\n")
-
-
-def test_twenty_lines_in_a_log() -> None:
-    console = Console(file=io.StringIO(), width=80)
-    with console.capture() as capture, TrainingProgress(console) as progress:
-        for number in range(1, 206):
-            progress(Step(number=number, num_steps=205, loss=1.0))
-    lines = capture.get().splitlines()
-    assert len(lines) == 19
-    assert lines[0] == "step 11/205 loss 1"
-    assert lines[-1] == "step 205/205 loss 1"

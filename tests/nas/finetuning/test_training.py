@@ -127,19 +127,6 @@ def test_a_loss_that_is_not_finite_stops_it(batches: list[Batch]) -> None:
         train(model, batches, settings(), on_step=lambda _: None)
 
 
-def test_fp16_needs_a_gpu(batches: list[Batch]) -> None:
-    with pytest.raises(FinetuningError, match="mixed_precision fp16 needs a CUDA GPU, got the device cpu; set bf16 or"):
-        train(tiny_encoders.bert("classification"), batches, settings(mixed_precision="fp16"), on_step=lambda _: None)
-
-
-def test_a_second_precision_in_a_process_is_refused(batches: list[Batch]) -> None:
-    train(tiny_encoders.bert("classification"), batches, settings(max_steps=1), on_step=lambda _: None)
-    with pytest.raises(
-        FinetuningError, match=r"train in one precision .*, got mixed_precision bf16 on cpu after others"
-    ):
-        train(tiny_encoders.bert("classification"), batches, settings(mixed_precision="bf16"), on_step=lambda _: None)
-
-
 def test_batches_longer_than_the_context_are_refused() -> None:
     batch = Batch(inputs={"input_ids": torch.ones(1, 65, dtype=torch.long)}, labels={"labels": torch.zeros(1).long()})
     with pytest.raises(EvaluationError, match="max_position_embeddings=64 tokens, got 65"):

@@ -1,0 +1,124 @@
+"""The config of a supernet's training, alone or as a section of a search, validated once, at the boundary."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from nas.config_reading import Section, parse_record, read_text, validated
+from nas.config_sections import (
+    ExamplesConfig,
+    ImportanceConfig,
+    MixedPrecision,
+    ModelConfig,
+    SpaceConfig,
+    by_name,
+)
+
+
+class SamplingConfig(Section):
+    """How the random sub-networks of a step are drawn."""
+
+    type: Literal["random", "calibrated"] = Field(
+        default="random", description="Evenly over choices, or evenly over bins of their cost."
+    )
+    cost: Literal["parameters", "latency"] = "parameters"
+    num_bins: int = Field(default=8, ge=2)
+    latency: dict[str, Any] = Field(
+        default={"workload": "decode"}, description="Options of the latency evaluator, where cost is latency."
+    )
+
+
+class SandwichConfig(Section):
+    """Which sub-networks a step trains besides the largest and the smallest."""
+
+    num_random: int = Field(default=2, ge=0)
+
+
+class DistillationConfig(Section):
+    """What sub-networks learn from: the largest one's logits of the same step, or the true loss."""
+
+    type: Literal["none", "forward_kl", "reverse_kl"] = "forward_kl"
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    top_k: int | None = Field(default=None, ge=2, description="Of the teacher's logits, the largest so many alone.")
+
+
+class LoraConfig(Section):
+    """Adapters of low rank beside the layers' projections, trained in place of the weights and merged at the end."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0, allow_inf_nan=False)
+
+
+class SupernetTrainingConfig(Section):
+    """How a supernet is trained."""
+
+    text: Path | None = Field(default=None, description="A UTF-8 file; the bundled text where none is given.")
+    examples: ExamplesConfig | None = Field(
+        default=None, description="Labelled examples of an encoder's task: {classification: {data: …}}."
+    )
+    steps: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=8, ge=1, description="Sequences of a pass, on each device.")
+    sequence_tokens: int = Field(default=128, ge=2)
+    gradient_accumulation: int = Field(default=1, ge=1, description="Batches of a step.")
+    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    warmup_share: float = Field(default=0.05, ge=0, le=1, description="Share of the steps in which the rate rises.")
+    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    mixed_precision: MixedPrecision = "no"
+    sampling: SamplingConfig = SamplingConfig()
+    sandwich: SandwichConfig = SandwichConfig()
+    distillation: DistillationConfig = DistillationConfig()
+    lora: LoraConfig | None = None
+    checkpoint_every: int = Field(default=100, ge=1, description="Steps.")
+    max_bad_steps: int = Field(default=10, ge=1, description="In a row, with a loss or a gradient that is not finite.")
+    tensorboard: bool = False
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.text is not None and self.examples is not None:
+            raise ValueError("a supernet must learn from text or from examples, got both; remove one")
+        return self
+
+    @property
+    def passes(self) -> int:
+        """Sub-networks that a step trains: the largest, the smallest and the random ones."""
+        return 2 + self.sandwich.num_random
+
+
+class TrainSupernetConfig(SupernetTrainingConfig):
+    """One training, from a model to a supernet that any search accepts."""
+
+    model: ModelConfig
+    space: SpaceConfig = SpaceConfig()
+    importance: ImportanceConfig = ImportanceConfig()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_by_name(cls, value: Any) -> Any:
+        return by_name(value)
+
+    def to_yaml(self) -> str:
+        """The resolved config, defaults included; loading it gives an equal config."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_training_config(path: Path, overrides: Sequence[str] = ()) -> TrainSupernetConfig:
+    """Reads and validates a config file.
+
+    Args:
+        path: YAML. Relative paths in it are relative to the working directory.
+        overrides: ``key=value`` each, the key dotted (``distillation.type=none``), the value YAML.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, or is no config of a supernet's training.
+    """
+    return parse_training_config(read_text(path), overrides)
+
+
+def parse_training_config(text: str, overrides: Sequence[str] = ()) -> TrainSupernetConfig:
+    """Validates the text of a config. The arguments and errors are those of ``load_training_config``."""
+    return validated(parse_record(text, overrides, such_as="model and steps"), TrainSupernetConfig)

@@ -1,0 +1,61 @@
+"""The gradients of one step by the sandwich rule (arXiv:1903.05134, arXiv:1908.09791).
+
+The largest sub-network, the supernet itself, is trained on the true loss. The smallest and some random ones are trained
+on what the largest says of the same batch, or on the true loss too. Their gradients meet in the shared weights, the
+mean over the passes, so that the norm is of the size that it has in plain fine-tuning. (The papers take the sum; an
+optimiser such as AdamW does not tell them apart, but clipping does.)
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from evaluators.inputs import Batch
+from nas.supernet.supernet import Supernet
+from nas.supernet_training.config import DistillationConfig
+from nas.supernet_training.losses import divergence, predict, teacher_of
+from search_spaces.sub_network import SubNetwork
+
+Backward = Callable[[Tensor], None]
+
+
+def sandwich_gradients(
+    supernet: Supernet,
+    batch: Batch,
+    sub_networks: Sequence[SubNetwork],
+    distillation: DistillationConfig,
+    *,
+    backward: Backward,
+    autocast: Callable[[], AbstractContextManager[None]],
+) -> Tensor:
+    """Adds to the gradients of the supernet's trainable parameters.
+
+    Args:
+        supernet: With nothing active; what is trained requires a gradient.
+        batch: On its device.
+        sub_networks: To train besides the supernet; each keeps the first units of its layers.
+        distillation: What they learn from.
+        backward: Called with each pass's share of the loss.
+        autocast: The precision of the passes.
+
+    Returns:
+        ``(1 + num_sub_networks,)`` float32, detached: the loss of each pass, the supernet's first.
+    """
+    share, is_decoder = 1 / (1 + len(sub_networks)), supernet.family.is_decoder
+    with autocast():
+        largest = predict(supernet.model, batch, is_decoder=is_decoder)
+    teacher = None if distillation.type == "none" else teacher_of(largest.logits_NV, distillation)
+    loss = largest.loss()
+    losses = [loss.detach()]
+    backward(share * loss)
+    del largest, loss  # logits are the largest thing around
+    for sub_network in sub_networks:
+        with supernet.activate(sub_network) as model:
+            with autocast():
+                student = predict(model, batch, is_decoder=is_decoder)
+            loss = student.loss() if teacher is None else divergence(student.logits_NV, teacher, distillation)
+            losses.append(loss.detach())
+            backward(share * loss)
+    return torch.stack(losses)

@@ -1,0 +1,77 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas.supernet_training.checkpoint import Checkpoint, CheckpointError, fingerprint, restore_parameters
+
+CHECKPOINT = Checkpoint(
+    num_done=2,
+    model="abc",
+    parameters={"w": torch.arange(3.0)},
+    optimizer={"state": {0: {"step": torch.tensor(2.0)}}, "param_groups": []},
+    scaler={},
+    num_bad=0,
+    num_skipped=1,
+    losses=[(1.0, 2.0, 3.0), (1.0, float("nan"), 3.0)],
+)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    CHECKPOINT.save(tmp_path / "c")
+    loaded = Checkpoint.load(tmp_path / "c", model="abc")
+    assert torch.equal(loaded.parameters["w"], CHECKPOINT.parameters["w"])
+    assert (loaded.num_done, loaded.num_skipped, loaded.optimizer) == (2, 1, CHECKPOINT.optimizer)
+    assert str(loaded.losses) == str(CHECKPOINT.losses)
+
+
+def test_a_crash_while_writing_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    CHECKPOINT.save(tmp_path / "c")
+
+    def fail(record: Any, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(CheckpointError, match=r"room to write to .*No space left.*; free some space and repeat with"):
+        replace(CHECKPOINT, num_done=3).save(tmp_path / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    assert Checkpoint.load(tmp_path / "c", model="abc").num_done == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    CHECKPOINT.save(tmp_path / "c")
+    whole = (tmp_path / "c").read_bytes()
+    (tmp_path / "c").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(CheckpointError, match="must be a checkpoint as `nas train-supernet` wrote it, but it cannot be"):
+        Checkpoint.load(tmp_path / "c", model="abc")
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    CHECKPOINT.save(tmp_path / "c")
+    with pytest.raises(CheckpointError, match=r"had other weights \(abc against xyz\); give that model"):
+        Checkpoint.load(tmp_path / "c", model="xyz")
+
+
+def test_other_parameters_are_refused() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    restore_parameters({"w": parameter}, CHECKPOINT.parameters)
+    assert parameter.tolist() == [0.0, 1.0, 2.0]
+    with pytest.raises(CheckpointError, match="must hold the parameters that are trained, 1 here, got 1 of other"):
+        restore_parameters({"v": parameter}, CHECKPOINT.parameters)
+
+
+def test_the_fingerprint_is_of_names_types_and_values() -> None:
+    module = torch.nn.Linear(3, 2)
+    before = fingerprint(module)
+    assert fingerprint(module) == before
+    others = [torch.nn.Linear(3, 2), torch.nn.Linear(3, 2, bias=False).bfloat16()]
+    with torch.no_grad():
+        others[0].weight.copy_(module.weight)
+        others[0].bias.copy_(module.bias)
+        assert fingerprint(others[0]) == before
+        others[0].bias[0] += 1
+    assert len({before, *map(fingerprint, others)}) == 3

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+
+from nas.config import parse_config
+from nas.config_reading import ConfigError
+from nas.supernet_training.config import load_training_config, parse_training_config
+
+
+def test_a_model_is_enough() -> None:
+    config = parse_training_config("model: bundled")
+    assert (config.model.name, config.sandwich.num_random, config.passes, config.lora) == ("bundled", 2, 4, None)
+
+
+def test_the_resolved_config_is_the_same_training(tmp_path: Path) -> None:
+    config = parse_training_config("{model: bundled, lora: {rank: 4}, text: a.txt, mixed_precision: no}", ["steps=7"])
+    (tmp_path / "c.yaml").write_text(config.to_yaml())
+    assert load_training_config(tmp_path / "c.yaml") == config
+    assert (config.steps, config.mixed_precision) == (7, "no")
+
+
+def test_text_and_examples_are_refused() -> None:
+    with pytest.raises(ConfigError, match="must learn from text or from examples, got both; remove one"):
+        parse_training_config("{model: bundled, text: a.txt, examples: {classification: {data: b.tsv}}}")
+
+
+def test_an_unknown_key_has_a_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"got 'distillation.temprature'; did you mean 'temperature'"):
+        parse_training_config("{model: bundled, distillation: {temprature: 2}}")
+
+
+def test_a_search_may_have_the_section() -> None:
+    config = parse_config(
+        "{model: bundled, objectives: [perplexity, parameters], trials: 4, supernet_training: {steps: 5}}"
+    )
+    assert config.supernet_training is not None
+    assert config.supernet_training.steps == 5
+    assert parse_config(config.to_yaml()) == config
