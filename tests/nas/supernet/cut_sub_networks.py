@@ -62,7 +62,7 @@ def extreme_cuts(shape: SupernetShape) -> list[SubNetwork]:
     ]
 
 
-def cut_candidates(shape: SupernetShape, *, num_random: int = 12) -> list[SubNetwork]:
+def cut_candidates(shape: SupernetShape, *, num_random: int = 6) -> list[SubNetwork]:
     """Extremes and random ones; each lacks dimensions."""
     rng = np.random.default_rng(0)
     candidates = extreme_cuts(shape) + [random_cuts(shape, rng) for _ in range(num_random)]

@@ -19,9 +19,10 @@ from tests.nas.supernet.test_supernet import (
 from tests.nas.supernet.tiny_models import tiny_model, token_ids
 
 
-def assert_equal_logits(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    """In float64, but for what norms sum in float32: their dimensions lie in another order here."""
-    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+def assert_equal(actual: torch.Tensor, expected: torch.Tensor, supernet: Supernet) -> None:
+    """In float64, but for the norms of queries and keys: they sum in float32, and here in another order."""
+    tolerance = 1e-3 if supernet.shape.whole_queries else 1e-6
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 @families
@@ -35,21 +36,21 @@ def test_masked_activated_and_extracted_logits_agree(name: str, attention: str) 
         with masked(supernet, sub_network) as model:
             expected = logits_of(model, ids)
         with supernet.activate(sub_network) as model:
-            assert_equal_logits(logits_of(model, ids), expected)
-        assert_equal_logits(logits_of(supernet.extract(sub_network), ids), expected)
+            assert_equal(logits_of(model, ids), expected, supernet)
+        assert_equal(logits_of(supernet.extract(sub_network), ids), expected, supernet)
 
 
 @families
 def test_padding_is_masked_as_in_the_whole_model(name: str) -> None:
     supernet, ids = Supernet(tiny_model(name).double()), token_ids()
     attention_mask = torch.ones_like(ids)
-    attention_mask[0, 8:] = 0
-    attention_mask[1, 5:] = 0
-    for sub_network in cut_candidates(supernet.shape, num_random=4):
+    attention_mask[0, 9:] = 0
+    attention_mask[1, 10:] = 0
+    for sub_network in cut_candidates(supernet.shape, num_random=3):
         with masked(supernet, sub_network) as model, torch.no_grad():
             expected = model(input_ids=ids, attention_mask=attention_mask).logits
         with supernet.activate(sub_network) as model, torch.no_grad():
-            assert_equal_logits(model(input_ids=ids, attention_mask=attention_mask).logits, expected)
+            assert_equal(model(input_ids=ids, attention_mask=attention_mask).logits, expected, supernet)
 
 
 @families
@@ -78,14 +79,14 @@ def test_ranked_supernet_computes_the_same(name: str) -> None:
         supernet.order_by(random_ranking(supernet.shape, rng))
         for sub_network, logits in zip(cut_candidates(supernet.shape), expected, strict=True):
             with supernet.activate(sub_network) as model:
-                assert_equal_logits(logits_of(model, ids), logits)
+                assert_equal(logits_of(model, ids), logits, supernet)
 
 
 @decoders
 @pytest.mark.parametrize("extracted", [False, True])
 def test_cached_generation_equals_uncached(name: str, extracted: bool) -> None:
     supernet, ids = Supernet(tiny_model(name).double()), token_ids(batch_size=2, num_tokens=7)
-    for sub_network in cut_candidates(supernet.shape, num_random=5):
+    for sub_network in cut_candidates(supernet.shape, num_random=3):
         if extracted:
             generated = [_generate(supernet.extract(sub_network), ids, cached) for cached in (True, False)]
         else:
