@@ -14,10 +14,10 @@ from nas.recovery import recovery_named
 from nas.recovery.recoverer import Recoverer
 from nas.seeds import Seed, propose, seeds
 from nas.supernet.calibration import calibration_batches
-from nas.supernet.importance import rank
+from nas.supernet.importance import DIM_IMPORTANCES, rank
 from nas.supernet.loading import TASK_HEADS
 from nas.supernet.supernet import Supernet
-from search_spaces import make_space
+from search_spaces import RANKED_WITHIN_HEADS, make_space
 from search_spaces.base import SearchSpace
 
 
@@ -62,7 +62,9 @@ def prepare(config: SearchConfig) -> Prepared:
     supernet = load_supernet(config.model)
     evidence = gather_evidence(supernet, config)
     proposals = tuple(propose(config.strategy.seeds, evidence, parameter_costs(supernet)))
-    ranking = rank(evidence.own_scores, supernet.shape)
+    within_heads = DIM_IMPORTANCES[config.importance.type] if config.space.type in RANKED_WITHIN_HEADS else None
+    dims = None if within_heads is None else within_heads(supernet, evidence.batches)
+    ranking = rank(evidence.own_scores, supernet.shape, dims)
     supernet.order_by(ranking)
     space = make_space(config.space.type, supernet.shape, ranking, **config.space.options)
     return Prepared(
