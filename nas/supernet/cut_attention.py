@@ -44,9 +44,9 @@ class HeadCuts:
     """
 
     heads_per_kv_head: int
-    pairs: tuple[tuple[int, ...], ...]
-    singles: tuple[int, ...]
-    values: tuple[int, ...]
+    pairs: Sequence[Sequence[int]]
+    singles: Sequence[int]
+    values: Sequence[int]
 
     @property
     def num_outputs(self) -> int:
@@ -121,6 +121,11 @@ class CutAttention(nn.Module):
                 self.add_module(name, original._modules[name])
         self._lay_out()
 
+    @classmethod
+    def of(cls, original: nn.Module, cuts: dict[str, Any], *, bias: bool, output: str) -> "CutAttention":
+        """Builds it from cuts as a config has them."""
+        return cls(original, HeadCuts(**cuts), bias=bias, output=output)
+
     @property
     def norms(self) -> list[str]:
         """Names of the norms of its queries and keys; their dimensions lie pair by pair."""
@@ -139,9 +144,9 @@ class CutAttention(nn.Module):
         self._turned_stretches = [turned * per_kv, turned]
         of_queries = [pair for head in cuts.pairs for _ in range(per_kv) for pair in head]
         of_keys = [pair for head in cuts.pairs for pair in head]
-        # Saved with the weights: what is made while a model has no storage yet would be lost.
-        pairs_P = torch.tensor(of_queries + of_keys, dtype=torch.int64, device=self.query_key_value.weight.device)
-        self.register_buffer("pairs", pairs_P)
+        if of_keys:  # Saved with the weights: what is made while a model has no storage yet would be lost.
+            pairs_P = torch.tensor(of_queries + of_keys, dtype=torch.int64, device=self.query_key_value.weight.device)
+            self.register_buffer("pairs", pairs_P)
 
     def forward(
         self,

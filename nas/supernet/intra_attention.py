@@ -56,7 +56,7 @@ def head_rows(family: Family, shape: SupernetShape) -> tuple[HeadRows, HeadRows,
     return query, key, value
 
 
-def cuts_heads(sub_network: SubNetwork, index: int) -> bool:
+def layer_cuts_heads(sub_network: SubNetwork, index: int) -> bool:
     """Whether a kept head of that layer lacks dimensions."""
     kept_KD = sub_network.kv_groups_LK[index][:, None]
     dims = (sub_network.query_dims_LKD[index], sub_network.value_dims_LKD[index])
