@@ -15,11 +15,11 @@ from nas.recovery import recovery_named
 from nas.recovery.recoverer import Recoverer
 from nas.seeds import Seed, propose, seeds
 from nas.supernet.calibration import calibration_batches
-from nas.supernet.importance import rank
+from nas.supernet.importance import DIM_IMPORTANCES, rank, rank_within_heads
 from nas.supernet.loading import TASK_HEADS
 from nas.supernet.ranking_file import read_ranking
 from nas.supernet.supernet import Supernet
-from search_spaces import make_space
+from search_spaces import RANKED_WITHIN_HEADS, make_space
 from search_spaces.base import SearchSpace, UnitRanking
 
 
@@ -65,6 +65,9 @@ def prepare(config: SearchConfig) -> Prepared:
     evidence = gather_evidence(supernet, config)
     proposals = tuple(propose(config.strategy.seeds, evidence, parameter_costs(supernet)))
     ranking = ranking_for(supernet, config.model, config.importance) or rank(evidence.own_scores, supernet.shape)
+    within_heads = DIM_IMPORTANCES[config.importance.type] if config.space.type in RANKED_WITHIN_HEADS else None
+    if within_heads is not None:
+        ranking = rank_within_heads(ranking, within_heads(supernet, evidence.batches))
     supernet.order_by(ranking)
     space = make_space(config.space.type, supernet.shape, ranking, **config.space.options)
     return Prepared(

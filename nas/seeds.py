@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, pruner_named
 from search_spaces.base import Candidate, SearchSpace, UnitRanking, largest, smallest
+from search_spaces.intra_attention import dims_by_layer
 from search_spaces.sub_network import BoolMask, SubNetwork
 
 LADDER = (0.9, 0.75, 0.6, 0.5, 0.4, 0.25)
@@ -84,14 +85,20 @@ def cut_down(proposed: SubNetwork, sizes: SubNetwork, ranking: UnitRanking) -> S
         neurons_LN=_first(proposed.neurons_LN, ranking.neurons_LN),
         attention_L=ranking.attention_L,
         mlp_L=ranking.mlp_L,
+        queries_LKU=ranking.queries_LKU,
+        values_LKD=ranking.values_LKD,
     )
     heads, groups = np.array(sizes.num_heads), np.array(sizes.num_kv_groups)
-    return preferred.keep_best(
+    units = preferred.keep_best(
         proposed.shape,
         kv_groups_L=groups,
         heads_per_group_L=heads // np.maximum(groups, 1),
         neurons_L=np.array(sizes.num_neurons),
     )
+    if not sizes.cuts_heads:
+        return units
+    dims = dims_by_layer(sizes)
+    return preferred.keep_dims(units, queries_L=np.array(dims["queries"]), values_L=np.array(dims["values"]))
 
 
 def _first(proposed: BoolMask, order: NDArray[np.int64]) -> NDArray[np.int64]:

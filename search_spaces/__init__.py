@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from search_spaces.base import SearchSpace, SearchSpaceError, UnitRanking, num_candidates
+from search_spaces.intra_attention import IntraAttentionSpace
 from search_spaces.joint import JointSpace
 from search_spaces.layer_drop import LayerDropSpace
 from search_spaces.per_layer import PerLayerSpace
@@ -17,7 +18,11 @@ SEARCH_SPACES: dict[str, Callable[..., SearchSpace]] = {
     "per_layer": PerLayerSpace,
     "layer_drop": LayerDropSpace,
     "joint": JointSpace,
+    "intra_attention": IntraAttentionSpace,
 }
+
+RANKED_WITHIN_HEADS = ("intra_attention",)
+"""Spaces that ask which dimensions of a head go first."""
 
 
 class UnknownSearchSpaceError(SearchSpaceError):

@@ -4,7 +4,7 @@ A candidate holds one size per choice. Every combination of sizes is a valid sub
 strategy may draw, mutate and cross over freely. Sizes name sub-networks because units are ranked by importance:
 "4 KV groups" means the four best of that layer.
 
-Legend: L layers, K KV groups, G query heads a group, N neurons.
+Legend: L layers, K KV groups, G query heads a group, N neurons, U query units of a head, D head_dim.
 """
 
 from collections.abc import Iterator, Mapping
@@ -53,6 +53,9 @@ class UnitRanking:
         neurons_LN: ``(num_layers, num_neurons)`` int, each row a permutation.
         attention_L: ``(num_layers,)`` float: importance of each attention sublayer, higher = keep.
         mlp_L: ``(num_layers,)`` float: importance of each MLP sublayer.
+        queries_LKU: ``(num_layers, num_kv_groups, num_query_units)`` int, by the number of the group: the query units
+            of its heads, best first; None for the order they are numbered in.
+        values_LKD: ``(num_layers, num_kv_groups, head_dim)`` int: the same of value dimensions.
     """
 
     kv_groups_LK: NDArray[np.int64]
@@ -60,6 +63,8 @@ class UnitRanking:
     neurons_LN: NDArray[np.int64]
     attention_L: NDArray[np.float64]
     mlp_L: NDArray[np.float64]
+    queries_LKU: NDArray[np.int64] | None = None
+    values_LKD: NDArray[np.int64] | None = None
 
     @classmethod
     def as_numbered(cls, shape: SupernetShape) -> "UnitRanking":
@@ -96,6 +101,40 @@ class UnitRanking:
             heads_LH[layer, self.heads_LKG[layer, groups, : heads_per_group_L[layer]].ravel()] = True
             neurons_LN[layer, self.neurons_LN[layer, : neurons_L[layer]]] = True
         return SubNetwork(shape=shape, heads_LH=heads_LH, neurons_LN=neurons_LN)
+
+    def keep_dims(
+        self, sub_network: SubNetwork, *, queries_L: NDArray[np.int64], values_L: NDArray[np.int64]
+    ) -> SubNetwork:
+        """The same heads and neurons, with the best dimensions of each head alone.
+
+        Args:
+            sub_network: What to cut.
+            queries_L: ``(num_layers,)`` int, query units that the heads of each layer keep, 1 at least.
+            values_L: ``(num_layers,)`` int, value dimensions, 1 at least.
+        """
+        shape = sub_network.shape
+        groups = (shape.num_layers, shape.num_kv_groups)
+        units_LKU = _first(self.queries_LKU, (*groups, shape.num_query_units), queries_L)
+        pairs = shape.rotary_dims // 2
+        return SubNetwork(
+            shape=shape,
+            heads_LH=sub_network.heads_LH,
+            neurons_LN=sub_network.neurons_LN,
+            queries_LKD=np.concatenate([units_LKU[..., :pairs], units_LKU], axis=2),
+            values_LKD=_first(self.values_LKD, (*groups, shape.head_dim), values_L),
+        )
+
+
+def _first(
+    order_LKU: NDArray[np.int64] | None, shape: tuple[int, int, int], counts_L: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """``shape`` bool: in each layer as many units as ``counts_L`` says, those that come first."""
+    kept_LKU = np.broadcast_to(np.arange(shape[2]), shape) < counts_L[:, None, None]
+    if order_LKU is None:
+        return kept_LKU
+    placed_LKU = np.zeros(shape, dtype=np.bool_)
+    np.put_along_axis(placed_LKU, order_LKU, kept_LKU, axis=2)
+    return placed_LKU
 
 
 class SearchSpace(Protocol):

@@ -49,6 +49,8 @@ class SupernetShape:
         rotary_dims: How many of a head's first dimensions are rotated by position, in pairs (i, i + rotary_dims / 2);
             0 for models with learnt positions. No part of equality: records of older versions lack it.
         matrices: What may be factorised, attention first; empty where nobody asked. No part of equality either.
+        whole_queries: Whether queries and keys must keep all their dimensions, because they are normalised over the
+            whole head: without some of them the norm would be another. No part of equality either.
     """
 
     num_layers: int
@@ -60,6 +62,7 @@ class SupernetShape:
     required_attention: tuple[int, ...] = (0,)
     rotary_dims: int = field(default=0, compare=False)
     matrices: tuple[Matrix, ...] = field(default=(), compare=False)
+    whole_queries: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "num_heads", "num_kv_groups", "num_neurons", "head_dim", "hidden_size"):
@@ -80,3 +83,13 @@ class SupernetShape:
     def heads_per_group(self) -> int:
         """Query heads that share one KV head."""
         return self.num_heads // self.num_kv_groups
+
+    @property
+    def num_query_units(self) -> int:
+        """What a head's query and key can lose one by one: pairs of dimensions rotated together, and single ones."""
+        return self.head_dim - self.rotary_dims // 2
+
+    def query_dims_of(self, unit: int) -> tuple[int, ...]:
+        """The dimensions of a query unit: first come the pairs, by their first dimension, then the single ones."""
+        half = self.rotary_dims // 2
+        return (unit, unit + half) if unit < half else (unit + half,)

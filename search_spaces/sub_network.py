@@ -42,8 +42,8 @@ class SubNetwork:
     Raises:
         InvalidSubNetworkError: A mask of another shape, a dropped attention that the KV cache needs, a layer
             whose kept KV groups keep different numbers of query heads (no dense module computes that), a kept group
-            without a query or a value dimension, one of two dimensions that are rotated together, or a rank that is
-            out of range or of a sublayer that is not whole.
+            without a query or a value dimension, one of two dimensions that are rotated together, a query that is
+            normalised and not whole, or a rank that is out of range or of a sublayer that is not whole.
     """
 
     shape: SupernetShape
@@ -98,6 +98,11 @@ class SubNetwork:
             raise InvalidSubNetworkError(
                 f"A kept KV group must keep a dimension in {name}, got none for group {group} of layer {layer}; keep "
                 "one, or drop the group's heads."
+            )
+        if name == "queries_LKD" and shape.whole_queries and (mask_LKD != self.kv_groups_LK[:, :, None]).any():
+            raise InvalidSubNetworkError(
+                "Queries and keys that are normalised over the whole head must keep all dimensions, but queries_LKD "
+                "lacks some; cut values_LKD instead, or drop whole heads."
             )
         half = shape.rotary_dims // 2
         if name == "queries_LKD" and (mask_LKD[..., :half] != mask_LKD[..., half : 2 * half]).any():

@@ -2,12 +2,15 @@
 
 The widths go into ``config.json`` in transformers' own schema, ``per_layer_config``; a modelling file that reads them
 goes beside the weights: ``modeling_heterogeneous.py`` of this package, word for word, followed by the layout of the
-architecture and three classes. The model type is a new one. Under the original one, transformers would build the full
-model without a word whenever ``trust_remote_code`` is forgotten; so it refuses, and says what to do.
+architecture and three classes. Where heads differ in width, ``cut_attention.py`` of ``nas.supernet`` goes there too,
+and the config of such a layer has ``head_cuts``. The model type is a new one. Under the original one, transformers
+would build the full model without a word whenever ``trust_remote_code`` is forgotten; so it refuses, and says what to
+do.
 """
 
 import inspect
 import json
+from dataclasses import asdict
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -17,8 +20,9 @@ from transformers.models.auto import modeling_auto
 
 from nas.export import modeling_heterogeneous
 from nas.export.modeling_heterogeneous import Layout, Projection, Sublayer
-from nas.supernet import families
+from nas.supernet import cut_attention, families
 from nas.supernet.extraction import NEURON_NAMES
+from nas.supernet.intra_attention import head_cuts, layer_cuts_heads
 from search_spaces.sub_network import SubNetwork
 
 _MODULE = "modeling_heterogeneous"
@@ -42,7 +46,10 @@ def add_modeling_file(
         "AutoModel": str(modeling_auto.MODEL_MAPPING_NAMES[model.config.model_type]),
         auto_class: type(model).__name__,
     }
-    source = inspect.getsource(modeling_heterogeneous) + _architecture(layout, model.config.model_type, classes)
+    architecture = _architecture(layout, model.config.model_type, classes, cuts_heads=sub_network.cuts_heads)
+    source = inspect.getsource(modeling_heterogeneous) + architecture
+    if sub_network.cuts_heads:
+        (folder / "cut_attention.py").write_text(inspect.getsource(cut_attention), encoding="utf-8")
     (folder / f"{_MODULE}.py").write_text(source, encoding="utf-8")
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {
@@ -52,6 +59,7 @@ def add_modeling_file(
         "head_dim": sub_network.shape.head_dim,
         layout.num_neurons: sub_network.shape.num_neurons,
         "per_layer_config": per_layer_config(layout, sub_network),
+        **({"head_cuts": None} if sub_network.cuts_heads else {}),
     }
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -77,6 +85,8 @@ def per_layer_config(layout: Layout, sub_network: SubNetwork) -> dict[str, dict[
         if sub_network.num_heads[index]:
             layer["num_attention_heads"] = sub_network.num_heads[index]
             layer[layout.num_kv_heads] = sub_network.num_kv_groups[index]
+            if layer_cuts_heads(sub_network, index):
+                layer["head_cuts"] = asdict(head_cuts(sub_network, index))
         else:
             layer["skip"] = ["attention"]
         if sub_network.num_neurons[index]:
@@ -99,10 +109,12 @@ def _sublayer(sublayer: families.Sublayer) -> Sublayer:
     return Sublayer(projections=projections, modules=sublayer.modules, norms=sublayer.norms)
 
 
-def _architecture(layout: Layout, model_type: str, classes: dict[str, str]) -> str:
+def _architecture(layout: Layout, model_type: str, classes: dict[str, str], *, cuts_heads: bool) -> str:
     """The end of the modelling file: what is special to one architecture."""
     config_class, *model_classes = dict.fromkeys(classes.values())
     imported = f"from transformers import {', '.join((config_class, *model_classes))}  # noqa: E402"
+    if cuts_heads:
+        imported += "\n\nfrom .cut_attention import CutAttention  # noqa: E402"
     config_definition = (
         f"class {_prefixed(config_class)}(PerLayerConfig, {config_class}):\n"
         f'    """``{config_class}`` with per-layer widths."""\n\n'
@@ -112,7 +124,7 @@ def _architecture(layout: Layout, model_type: str, classes: dict[str, str]) -> s
         f"class {_prefixed(name)}(PerLayerModel, {name}):\n"
         f'    """``{name}`` with per-layer widths."""\n\n'
         f"    config_class = {_prefixed(config_class)}\n"
-        "    layout = LAYOUT\n"
+        "    layout = LAYOUT\n" + ("    cut_attention = CutAttention.of\n" if cuts_heads else "")
         for name in model_classes
     ]
     constant = "LAYOUT = " + pformat(layout, width=110).replace("\n", "\n" + " " * len("LAYOUT = ")) + "\n"

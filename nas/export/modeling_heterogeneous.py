@@ -17,6 +17,9 @@ widths before the weights are loaded. Once transformers does that itself, this f
 
 Needs torch and transformers, nothing else; written for transformers 5.23.
 
+Where heads of a layer differ in width, its ``head_cuts`` says so, and ``cut_attention.py`` beside this file computes
+such heads.
+
 Legend: I input features, O output features.
 """
 
@@ -114,16 +117,21 @@ class PerLayerModel:
 
     Attributes:
         layout: The architecture's.
+        cut_attention: Makes attention modules whose heads differ in width; None where no layer has such heads.
     """
 
     layout: Layout
+    cut_attention: Any = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         with global_numbers(config):
             super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         layers: Any = self.base_model.get_submodule(self.layout.layers)  # type: ignore[attr-defined]
         for layer, layer_config in zip(layers, config.per_layer_config, strict=True):
-            fit_attention(layer, self.layout, layer_config)
+            if layer_config.to_dict().get("head_cuts") is None:
+                fit_attention(layer, self.layout, layer_config)
+            else:
+                fit_cut_heads(layer, self.layout, layer_config, self.cut_attention)
             fit_mlp(layer, self.layout, layer_config)
 
     def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
@@ -168,6 +176,20 @@ def fit_attention(layer: nn.Module, layout: Layout, config: Any) -> None:
         setattr(attention, name, widths[name])
     if isinstance(attention, Phi3Attention):  # reads config.num_attention_heads whenever it is called
         attention.config = config
+
+
+def fit_cut_heads(layer: nn.Module, layout: Layout, config: Any, cut_attention: Any) -> None:
+    """Gives a layer heads that differ in width, as ``config``, the layer's own, has them."""
+    *inputs, output = layout.attention.projections
+    bias = layer.get_submodule(inputs[0].path).bias is not None
+    inside = output.path.removeprefix(layout.attention_module + ".")
+    if inside == output.path:  # beside the attention module, not in it
+        inside = ""
+        heads = config.head_cuts["heads_per_kv_head"]
+        keep_inputs(layer.get_submodule(output.path), heads * sum(config.head_cuts["values"]))
+    attention = layer.get_submodule(layout.attention_module)
+    stand_in = cut_attention(attention, config.head_cuts, bias=bias, output=inside)
+    layer.set_submodule(layout.attention_module, stand_in)
 
 
 def fit_mlp(layer: nn.Module, layout: Layout, config: Any) -> None:

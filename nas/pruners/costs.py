@@ -4,7 +4,8 @@ r"""What a sub-network costs in FLOPs or parameters, as a sum over what it keeps
 
 Both sums are exact, which is why a pruner can spend a budget to the last unit. FLOPs are those of the ``flops``
 evaluator: of one forward pass over T tokens, 2 T for each weight, and for each head 4 T² D for scores and values. What
-lies outside of the layers (embeddings, the head over the vocabulary, a pooler) is fixed.
+lies outside of the layers (embeddings, the head over the vocabulary, a pooler) is fixed. A head of which dimensions
+were removed costs less by those.
 
 arXiv:2204.09656 counts units alike, but takes shares of their total alone; here a budget is one on the whole model.
 
@@ -19,10 +20,28 @@ from torch import nn
 from evaluators.flops import count_flops
 from evaluators.parameters import unique_parameters
 from nas.supernet.families import Sublayer, Unit
+from nas.supernet.intra_attention import head_rows
 from nas.supernet.layout import parameters_per_unit, weights_per_unit
 from nas.supernet.supernet import Supernet
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DimCosts:
+    """What one dimension within a head adds to a cost.
+
+    Attributes:
+        query: Of a query head: its row of the query projection, and its part of the scores.
+        key: Of a KV group: its row of the key projection.
+        value: Of a KV group: its row of the value projection.
+        output: Of a query head: its column of the output projection, and its part of the attended values.
+    """
+
+    query: int
+    key: int
+    value: int
+    output: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +57,7 @@ class UnitCosts:
         head: A query head: its rows of the query projection and its columns of the output projection.
         kv_group: The key and value of a KV group, without its query heads.
         neuron: Its rows and its column.
+        dims: What a dimension within a head costs; None where nobody asks about sub-networks that lack some.
     """
 
     name: str
@@ -48,6 +68,7 @@ class UnitCosts:
     head: int
     kv_group: int
     neuron: int
+    dims: DimCosts | None = None
 
     def whole_group(self, shape: SupernetShape) -> int:
         """A KV group with all its query heads."""
@@ -63,7 +84,20 @@ class UnitCosts:
             + sum(sub_network.num_heads) * self.head
             + sum(sub_network.num_kv_groups) * self.kv_group
             + sum(sub_network.num_neurons) * self.neuron
+            - self._of_removed_dims(sub_network)
         )
+
+    def _of_removed_dims(self, sub_network: SubNetwork) -> int:
+        if not sub_network.cuts_heads:
+            return 0
+        assert self.dims is not None
+        kept_LK, head_dim = sub_network.kv_groups_LK, sub_network.shape.head_dim
+        heads_LK = sub_network.heads_LH.reshape(*kept_LK.shape, -1).sum(axis=2)
+        queries_LK = kept_LK * head_dim - sub_network.query_dims_LKD.sum(axis=2)
+        values_LK = kept_LK * head_dim - sub_network.value_dims_LKD.sum(axis=2)
+        removed = queries_LK * (self.dims.key + heads_LK * self.dims.query)
+        removed += values_LK * (self.dims.value + heads_LK * self.dims.output)
+        return int(removed.sum())
 
     def total(self, shape: SupernetShape) -> int:
         """The supernet's."""
@@ -93,6 +127,7 @@ def parameter_costs(supernet: Supernet) -> UnitCosts:
         head=head,
         kv_group=kv_group,
         neuron=neuron,
+        dims=_per_dim(supernet, with_bias=True),
     )
 
 
@@ -104,10 +139,23 @@ def flops_costs(supernet: Supernet, *, context_tokens: int = 128) -> UnitCosts:
     """
     shape = supernet.shape
     head, kv_group, neuron = (2 * context_tokens * weights for weights in _per_unit(supernet, weights_per_unit))
+    attended, dims = 2 * context_tokens**2, _per_dim(supernet, with_bias=False)
     head += 4 * context_tokens**2 * shape.head_dim
     units = shape.num_layers * (shape.num_heads * head + shape.num_kv_groups * kv_group + shape.num_neurons * neuron)
     total = count_flops(supernet.model, num_tokens=context_tokens)
-    return UnitCosts(name="flops", fixed=total - units, head=head, kv_group=kv_group, neuron=neuron)
+    return UnitCosts(
+        name="flops",
+        fixed=total - units,
+        head=head,
+        kv_group=kv_group,
+        neuron=neuron,
+        dims=DimCosts(
+            query=2 * context_tokens * dims.query + attended,
+            key=2 * context_tokens * dims.key,
+            value=2 * context_tokens * dims.value,
+            output=2 * context_tokens * dims.output + attended,
+        ),
+    )
 
 
 def _per_unit(
@@ -120,6 +168,16 @@ def _per_unit(
         count(layer, family.attention, shape, Unit.KV_HEAD),
         count(layer, family.mlp, shape, Unit.NEURON),
     )
+
+
+def _per_dim(supernet: Supernet, *, with_bias: bool) -> DimCosts:
+    """Parameters, or weights alone."""
+    layer, shape = supernet.layers[0], supernet.shape
+    query, key, value = (
+        shape.hidden_size + (with_bias and layer.get_submodule(rows.path)._parameters.get("bias") is not None)
+        for rows in head_rows(supernet.family, shape)
+    )
+    return DimCosts(query=query, key=key, value=value, output=shape.hidden_size)
 
 
 def _modules(layer: nn.Module, sublayer: Sublayer) -> list[nn.Module]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from nas.supernet.changes import Changes
 from nas.supernet.families import Family, Sublayer, Unit
+from nas.supernet.intra_attention import activate_cut_heads, layer_cuts_heads
 from nas.supernet.layout import keep_units, reorder_units
 from nas.supernet.stand_ins import Silent, SilentAttention
 from search_spaces.base import UnitRanking
@@ -87,6 +88,10 @@ def _activate_attention(
     layer: nn.Module, family: Family, order: UnitOrder, sub_network: SubNetwork, index: int, changes: Changes
 ) -> None:
     shape, num_heads, num_kv_groups = sub_network.shape, sub_network.num_heads[index], sub_network.num_kv_groups[index]
+    if num_heads and layer_cuts_heads(sub_network, index):
+        units = (order.heads_LH[index], order.kv_groups_LK[index])
+        activate_cut_heads(layer, family, units, sub_network, index, changes)
+        return
     if num_heads == shape.num_heads:
         return
     if num_heads == 0:

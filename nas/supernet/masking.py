@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.supernet.dim_masking import DimScales, dims_scaled
 from nas.supernet.families import Sublayer
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
@@ -76,6 +77,9 @@ def masked(supernet: Supernet, sub_network: SubNetwork) -> Iterator[nn.Module]:
     with scaled(supernet, scales) as model, ExitStack() as stack:
         for index in set(range(supernet.shape.num_layers)) - set(sub_network.kept_layers):
             stack.callback(supernet.layers[index].register_forward_hook(_hand_on_input).remove)
+        if sub_network.cuts_heads:
+            dims = DimScales.of(sub_network, dtype=parameter.dtype, device=parameter.device)
+            stack.enter_context(dims_scaled(supernet, dims))
         yield model
 
 

@@ -5,7 +5,6 @@ Units bear the numbers that they have in the weights beside it.
 """
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,9 @@ from search_spaces.shape import SupernetShape
 
 RANKING = "unit_ranking.json"
 """Its name in the folder of a model."""
+_RANKED = ("kv_groups_LK", "heads_LKG", "neurons_LN")
+_NAMES = (*_RANKED, "attention_L", "mlp_L")
+"""What is recorded: sub-networks that cut dimensions within heads are not trained."""
 
 
 class RankingFileError(ValueError):
@@ -24,7 +26,7 @@ class RankingFileError(ValueError):
 
 def ranking_to_json(ranking: UnitRanking) -> dict[str, Any]:
     """What ``read_ranking`` reads."""
-    return {one.name: getattr(ranking, one.name).tolist() for one in fields(ranking)}
+    return {name: getattr(ranking, name).tolist() for name in _NAMES}
 
 
 def read_ranking(folder: Path, shape: SupernetShape) -> UnitRanking | None:
@@ -43,12 +45,9 @@ def read_ranking(folder: Path, shape: SupernetShape) -> UnitRanking | None:
     whole = UnitRanking.as_numbered(shape)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        arrays = {
-            one.name: np.array(record[one.name], dtype=getattr(whole, one.name).dtype) for one in fields(UnitRanking)
-        }
+        arrays = {name: np.array(record[name], dtype=getattr(whole, name).dtype) for name in _NAMES}
         fits = all(array.shape == getattr(whole, name).shape for name, array in arrays.items()) and all(
-            np.array_equal(np.sort(arrays[name], axis=-1), getattr(whole, name))
-            for name in ("kv_groups_LK", "heads_LKG", "neurons_LN")
+            np.array_equal(np.sort(arrays[name], axis=-1), getattr(whole, name)) for name in _RANKED
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RankingFileError(

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from nas.supernet.families import family_of
 from search_spaces.shape import SupernetShape
 
 
@@ -13,17 +14,24 @@ def shape_of(config: PreTrainedConfig) -> SupernetShape:
     Args:
         config: Of a supported architecture. Families that call the MLP's width ``ffn_dim`` (OPT), ``hidden_dim``
             (DistilBERT) or ``n_inner`` (GPT-2) are understood.
+
+    Raises:
+        UnsupportedArchitectureError: No adapter knows it.
     """
+    family = family_of(config.model_type)
     num_heads: int = config.num_attention_heads
     hidden_size: int = config.hidden_size
+    head_dim: int = _first(config, ("head_dim",)) or hidden_size // num_heads
     return SupernetShape(
         num_layers=config.num_hidden_layers,
         num_heads=num_heads,
         num_kv_groups=_first(config, ("num_key_value_heads",)) or num_heads,
         num_neurons=_first(config, ("intermediate_size", "ffn_dim", "hidden_dim", "n_inner")) or 4 * hidden_size,
-        head_dim=_first(config, ("head_dim",)) or hidden_size // num_heads,
+        head_dim=head_dim,
         hidden_size=hidden_size,
         required_attention=_required_attention(_first(config, ("layer_types",)) or ["attention"]),
+        rotary_dims=family.rotary_dims(config, head_dim),
+        whole_queries=config.model_type in family.whole_queries,
     )
 
 

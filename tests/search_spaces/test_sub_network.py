@@ -194,3 +194,14 @@ def test_ranks_from_which_factors_are_smaller() -> None:
     matrix = ROTARY.matrices[1]
     assert matrix.full_rank == 16
     assert matrix.break_even_rank == 10  # 10 × (32 + 16) = 480 <= 512 < 11 × 48
+
+
+def test_normalised_queries_must_stay_whole() -> None:
+    full = SubNetwork.full(GQA)
+    whole = replace(GQA, whole_queries=True)
+    queries_LKD = np.ones((whole.num_layers, whole.num_kv_groups, whole.head_dim), dtype=bool)
+    kept = SubNetwork(shape=whole, heads_LH=full.heads_LH, neurons_LN=full.neurons_LN, queries_LKD=queries_LKD)
+    assert kept.queries_LKD is None
+    queries_LKD[0, 0, 0] = False
+    with pytest.raises(InvalidSubNetworkError, match="normalised over the whole head must keep all dimensions"):
+        SubNetwork(shape=whole, heads_LH=full.heads_LH, neurons_LN=full.neurons_LN, queries_LKD=queries_LKD)

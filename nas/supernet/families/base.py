@@ -77,6 +77,24 @@ def grouped_query_attributes(attention: nn.Module, num_heads: int, num_kv_heads:
     return {"num_key_value_groups": num_heads // num_kv_heads}
 
 
+def no_rotation(config: Any, head_dim: int) -> int:
+    """For families whose positions are learnt."""
+    del config, head_dim
+    return 0
+
+
+def whole_head_rotation(config: Any, head_dim: int) -> int:
+    """For families that rotate all dimensions of a head."""
+    del config
+    return head_dim
+
+
+def partial_rotation(config: Any, head_dim: int) -> int:
+    """For families that may rotate the first dimensions of a head alone; an odd number of them gains one."""
+    share: float = config.rope_parameters.get("partial_rotary_factor", 1.0)
+    return -(-int(head_dim * share) // 2) * 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """One model family.
@@ -91,6 +109,8 @@ class Family:
         attention_module: Path of the module that holds ``layer_idx`` and the widths of the attention.
         attention_attributes: ``(attention, num_heads, num_kv_heads)`` to the attributes that the attention's forward
             reads its widths from.
+        rotary_dims: ``(config, head_dim)`` to how many of a head's first dimensions are rotated by position.
+        whole_queries: Those of its model types that normalise queries and keys over the whole head.
     """
 
     name: str
@@ -101,3 +121,11 @@ class Family:
     mlp: Sublayer
     attention_module: str
     attention_attributes: Callable[[nn.Module, int, int], dict[str, Any]] = no_attributes
+    rotary_dims: Callable[[Any, int], int] = no_rotation
+    whole_queries: tuple[str, ...] = ()
+
+    @property
+    def output_inside_attention(self) -> str:
+        """Path of the output projection from the attention module; empty where it lies outside (BERT)."""
+        inside = self.attention.output.removeprefix(f"{self.attention_module}.")
+        return "" if inside == self.attention.output else inside

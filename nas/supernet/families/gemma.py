@@ -1,6 +1,6 @@
 """Gemma 2 and the text models of Gemma 3: Llama's layout with a norm before and after each sublayer."""
 
-from nas.supernet.families.base import Family, Sublayer, grouped_query_attributes
+from nas.supernet.families.base import Family, Sublayer, grouped_query_attributes, whole_head_rotation
 from nas.supernet.families.llama import GATED_MLP, SEPARATE_ATTENTION
 
 GEMMA = Family(
@@ -20,4 +20,6 @@ GEMMA = Family(
     ),
     attention_module="self_attn",
     attention_attributes=grouped_query_attributes,
+    rotary_dims=whole_head_rotation,
+    whole_queries=("gemma3_text",),
 )

@@ -1,6 +1,6 @@
 """GPT-NeoX (Pythia): the query, key and value of a head lie side by side in one matrix; parallel residual."""
 
-from nas.supernet.families.base import Family, Projection, Sublayer, Unit
+from nas.supernet.families.base import Family, Projection, Sublayer, Unit, partial_rotation
 
 GPT_NEOX = Family(
     name="GPT-NeoX (Pythia)",
@@ -24,4 +24,5 @@ GPT_NEOX = Family(
         norms=("post_attention_layernorm",),
     ),
     attention_module="attention",
+    rotary_dims=partial_rotation,
 )

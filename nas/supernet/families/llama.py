@@ -4,7 +4,14 @@ Qwen2 adds biases to the query, key and value; Qwen3 normalises each head's quer
 heads share, so removing a head leaves them alone.
 """
 
-from nas.supernet.families.base import Family, Projection, Sublayer, Unit, grouped_query_attributes
+from nas.supernet.families.base import (
+    Family,
+    Projection,
+    Sublayer,
+    Unit,
+    grouped_query_attributes,
+    whole_head_rotation,
+)
 
 SEPARATE_ATTENTION = (
     Projection(path="self_attn.q_proj", outputs=(Unit.QUERY_HEAD,)),
@@ -27,4 +34,6 @@ LLAMA = Family(
     mlp=Sublayer(projections=GATED_MLP, modules=("mlp",), norms=("post_attention_layernorm",)),
     attention_module="self_attn",
     attention_attributes=grouped_query_attributes,
+    rotary_dims=whole_head_rotation,
+    whole_queries=("qwen3",),
 )

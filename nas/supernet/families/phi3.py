@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from nas.supernet.families.base import Family, Projection, Sublayer, Unit
+from nas.supernet.families.base import Family, Projection, Sublayer, Unit, partial_rotation
 
 
 def _attributes(attention: nn.Module, num_heads: int, num_kv_heads: int) -> dict[str, Any]:
@@ -43,4 +43,5 @@ PHI3 = Family(
     ),
     attention_module="self_attn",
     attention_attributes=_attributes,
+    rotary_dims=partial_rotation,
 )

@@ -5,13 +5,14 @@ from difflib import get_close_matches
 
 from evaluators.inputs import Batch
 from nas.supernet.importance.activation import activation_importance
-from nas.supernet.importance.base import ImportanceError, UnitScores, rank
+from nas.supernet.importance.base import DimScores, ImportanceError, UnitScores, rank, rank_within_heads
 from nas.supernet.importance.block_influence import block_influence
 from nas.supernet.importance.fisher import fisher_importance
 from nas.supernet.importance.flap import flap_importance
 from nas.supernet.importance.magnitude import magnitude_importance
 from nas.supernet.importance.taylor import taylor_importance
 from nas.supernet.importance.wanda import wanda_importance
+from nas.supernet.importance.within_heads import DIM_IMPORTANCES
 from nas.supernet.supernet import Supernet
 
 Importance = Callable[[Supernet, Sequence[Batch]], UnitScores]
@@ -47,4 +48,14 @@ def importance_scores(name: str, supernet: Supernet, batches: Sequence[Batch]) -
     return IMPORTANCES[name](supernet, batches)
 
 
-__all__ = ["IMPORTANCES", "Importance", "ImportanceError", "UnitScores", "importance_scores", "rank"]
+__all__ = [
+    "DIM_IMPORTANCES",
+    "IMPORTANCES",
+    "DimScores",
+    "Importance",
+    "ImportanceError",
+    "UnitScores",
+    "importance_scores",
+    "rank",
+    "rank_within_heads",
+]

@@ -90,18 +90,28 @@ def mask_gradients(supernet: Supernet, batches: Sequence[Batch]) -> MaskGradient
         ones = UnitScales.of(full, dtype=parameter.dtype, device=supernet.device)
         masks = [getattr(ones, name).requires_grad_() for name in names]
         with torch.enable_grad(), scaled(supernet, ones):
-            loss = _loss(supernet, batch.to(supernet.device))
-            if not loss.isfinite():
-                raise ImportanceError(
-                    f"The loss on the calibration examples must be finite, got {float(loss.detach())}; load the model "
-                    "in float32, or look for broken examples."
-                )
+            loss = loss_of(supernet, batch.to(supernet.device))
             rows.append([gradient.double().cpu() for gradient in torch.autograd.grad(loss, masks)])
     heads, neurons, attention, mlp = (torch.stack(column).numpy() for column in zip(*rows, strict=True))
     return MaskGradients(heads_BLH=heads, neurons_BLN=neurons, attention_BL=attention, mlp_BL=mlp)
 
 
-def _loss(supernet: Supernet, batch: Batch) -> Tensor:
+def loss_of(supernet: Supernet, batch: Batch) -> Tensor:
+    """The loss of a batch as the module's first lines have it.
+
+    Raises:
+        ImportanceError: As ``mask_gradients`` raises it.
+    """
+    loss = _any_loss(supernet, batch)
+    if not loss.isfinite():
+        raise ImportanceError(
+            f"The loss on the calibration examples must be finite, got {float(loss.detach())}; load the model "
+            "in float32, or look for broken examples."
+        )
+    return loss
+
+
+def _any_loss(supernet: Supernet, batch: Batch) -> Tensor:
     if batch.labels:
         return _labelled_loss(supernet, batch)
     outputs = supernet.model(**batch.inputs)

@@ -19,6 +19,7 @@ from nas.supernet.families import UnsupportedArchitectureError
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 from tests.nas.export.models import KINDS, damage, heterogeneous, narrower, three_quarters
+from tests.nas.supernet.cut_sub_networks import cut_candidates
 from tests.nas.supernet.test_supernet import assert_equal_logits, logits_of
 from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, tiny_model, token_ids
 
@@ -61,6 +62,21 @@ def test_reloaded_logits_equal_those_of_the_active_sub_network(name: str, kind: 
     assert report.num_parameters == sum(parameter.numel() for parameter in supernet.extract(sub_network).parameters())
     assert report.max_abs_difference <= report.tolerance
     assert report.size_bytes > 4 * report.num_parameters
+
+
+@families
+@pytest.mark.parametrize("number", [0, 3, -1])
+def test_reloaded_logits_where_heads_differ_in_width(name: str, number: int, tmp_path: Path) -> None:
+    supernet, ids = Supernet(tiny_model(name)), token_ids()
+    sub_network = cut_candidates(supernet.shape)[number]
+    with supernet.activate(sub_network) as active:
+        expected = logits_of(active, ids)
+    report = export_to(tmp_path / "model", supernet, sub_network)
+    model = load(report)
+    assert_equal_logits(logits_of(model, ids), expected)
+    assert report.num_parameters == sum(parameter.numel() for parameter in supernet.extract(sub_network).parameters())
+    assert report.max_abs_difference <= report.tolerance
+    assert (report.folder / "cut_attention.py").exists()
 
 
 @families

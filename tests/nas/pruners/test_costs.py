@@ -9,6 +9,7 @@ from nas.pruners.costs import UnitCosts, flops_costs, parameter_costs
 from nas.supernet.supernet import Supernet
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
+from tests.nas.supernet.cut_sub_networks import cut_candidates
 from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model
 
 SHAPE = SupernetShape(num_layers=2, num_heads=4, num_kv_groups=2, num_neurons=5, head_dim=4, hidden_size=16)
@@ -48,6 +49,16 @@ def test_flops_are_those_of_a_forward_pass(name: str) -> None:
         sub_network = random_sub_network(supernet.shape, seed)
         with supernet.activate(sub_network) as model:
             assert costs.of(sub_network) == count_flops(model, num_tokens=16), sub_network
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_heads_that_lack_dimensions_cost_what_is_left(name: str) -> None:
+    supernet = Supernet(tiny_model(name))
+    parameters, flops = parameter_costs(supernet), flops_costs(supernet, context_tokens=16)
+    for cut in cut_candidates(supernet.shape):
+        extracted = supernet.extract(cut)
+        assert parameters.of(cut) == sum(one.numel() for one in unique_parameters(extracted)), cut
+        assert flops.of(cut) == count_flops(extracted, num_tokens=16), cut
 
 
 def test_sums_over_what_is_kept() -> None:

@@ -1,9 +1,10 @@
 import pytest
-from transformers import Gemma3TextConfig, GPT2Config, MistralConfig
+import torch
+from transformers import Gemma3TextConfig, GPT2Config, MistralConfig, Phi3Config
 
 from nas.supernet.shape import shape_of
 from search_spaces.shape import SupernetShape
-from tests.nas.supernet.tiny_models import TINY_MODELS
+from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model
 
 GROUPED = {"llama": 4, "mistral": 8, "qwen2": 4, "qwen3": 8, "gemma2": 8, "gemma3_text": 8, "phi3": 4}
 """Head dimensions of the families with KV groups."""
@@ -45,3 +46,22 @@ def test_first_attention_of_each_type_is_required(layer_types: list[str], requir
         num_hidden_layers=4, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, layer_types=layer_types
     )
     assert shape_of(config).required_attention == required
+
+
+@pytest.mark.parametrize(
+    ("name", "rotary_dims"),
+    [("bert", 0), ("gpt2", 0), ("opt", 0), ("llama", 4), ("qwen3", 8), ("gemma2", 8), ("gpt_neox", 2), ("phi3", 4)],
+)
+def test_rotated_dimensions_are_as_many_as_cosines(name: str, rotary_dims: int) -> None:
+    model = tiny_model(name)
+    assert shape_of(model.config).rotary_dims == rotary_dims
+    assert shape_of(model.config).whole_queries == (name == "qwen3")
+    if rotary_dims:
+        rotary = next(module for path, module in model.named_modules() if path.endswith("rotary_emb"))
+        hidden_BTD, positions_BT = torch.zeros(1, 2, 32), torch.arange(2)[None]
+        assert rotary(hidden_BTD, positions_BT)[0].shape[-1] == rotary_dims
+
+
+def test_phi_with_partial_rotation() -> None:
+    config = Phi3Config(hidden_size=64, num_attention_heads=4, partial_rotary_factor=0.5, pad_token_id=0)
+    assert shape_of(config).rotary_dims == 8
