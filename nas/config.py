@@ -60,7 +60,7 @@ class ExamplesConfig(Named):
 
 
 class ImportanceConfig(Section):
-    """How units are ranked."""
+    """How units are ranked, and the directions of matrices."""
 
     type: known(list(IMPORTANCES), "importance.type") = "activation"  # type: ignore[valid-type]
     text: Path | None = Field(
@@ -73,6 +73,11 @@ class ImportanceConfig(Section):
     max_sequences: int = Field(default=64, ge=1)
     sequence_tokens: int = Field(default=128, ge=2)
     batch_size: int = Field(default=8, ge=1)
+    directions: Literal["activation", "weights"] = Field(
+        default="activation",
+        description="What sorts the directions of factorised matrices: their outputs on the examples, or singular "
+        "values of the weights alone.",
+    )
 
 
 class StrategyConfig(Section):
@@ -178,6 +183,15 @@ class SearchConfig(Section):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"each tracker must be named once, got {repeated[0]!r} twice; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _recovers_units(self) -> Self:
+        if self.space.type == "low_rank" and self.recovery.type != "none":
+            raise ValueError(
+                "recovery.type must be none where space.type is low_rank, for it recovers what removed units did, got "
+                f"{self.recovery.type!r}; remove recovery, or search another space"
+            )
         return self
 
     @property

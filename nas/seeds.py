@@ -1,13 +1,15 @@
 """The first trials of every search, whatever its strategy: one-shot results at a ladder of budgets."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, pruner_named
 from search_spaces.base import Candidate, SearchSpace, UnitRanking, largest, smallest
+from search_spaces.low_rank import uniform_ranks
+from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import BoolMask, SubNetwork
 
 LADDER = (0.9, 0.75, 0.6, 0.5, 0.4, 0.25)
@@ -55,6 +57,12 @@ def propose(names: Sequence[str], evidence: Evidence, costs: UnitCosts) -> Itera
             yield Proposal(sub_network=sub_network, source=name)
 
 
+def truncations(shape: SupernetShape) -> Iterator[Proposal]:
+    """Truncated SVD with the same share for every matrix, at each rung of the ladder."""
+    for share in LADDER:
+        yield Proposal(sub_network=uniform_ranks(shape, share), source="truncated_svd")
+
+
 def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal]) -> Iterator[Seed]:
     """The supernet, the smallest, then the proposals, no sub-network twice.
 
@@ -75,7 +83,7 @@ def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal
 
 
 def cut_down(proposed: SubNetwork, sizes: SubNetwork, ranking: UnitRanking) -> SubNetwork:
-    """As many units of each layer as ``sizes`` keeps: the best of those proposed, then the best of the others."""
+    """As many units of each layer as ``sizes`` keeps, the best of those proposed first, and matrices at its ranks."""
     proposed_LKG = proposed.heads_LH.reshape(ranking.heads_LKG.shape)
     first_LK1 = np.arange(proposed.shape.num_kv_groups)[:, None] * proposed.shape.heads_per_group
     preferred = UnitRanking(
@@ -86,12 +94,13 @@ def cut_down(proposed: SubNetwork, sizes: SubNetwork, ranking: UnitRanking) -> S
         mlp_L=ranking.mlp_L,
     )
     heads, groups = np.array(sizes.num_heads), np.array(sizes.num_kv_groups)
-    return preferred.keep_best(
+    kept = preferred.keep_best(
         proposed.shape,
         kv_groups_L=groups,
         heads_per_group_L=heads // np.maximum(groups, 1),
         neurons_L=np.array(sizes.num_neurons),
     )
+    return kept if sizes.ranks_LM is None else replace(kept, ranks_LM=sizes.ranks_LM)
 
 
 def _first(proposed: BoolMask, order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from typing import Any
 from search_spaces.base import SearchSpace, SearchSpaceError, UnitRanking, num_candidates
 from search_spaces.joint import JointSpace
 from search_spaces.layer_drop import LayerDropSpace
+from search_spaces.low_rank import LowRankSpace
 from search_spaces.per_layer import PerLayerSpace
 from search_spaces.shape import SupernetShape
 from search_spaces.uniform import UniformSpace
@@ -17,6 +18,7 @@ SEARCH_SPACES: dict[str, Callable[..., SearchSpace]] = {
     "per_layer": PerLayerSpace,
     "layer_drop": LayerDropSpace,
     "joint": JointSpace,
+    "low_rank": LowRankSpace,
 }
 
 

@@ -101,3 +101,13 @@ class Family:
     mlp: Sublayer
     attention_module: str
     attention_attributes: Callable[[nn.Module, int, int], dict[str, Any]] = no_attributes
+
+    @property
+    def sublayers(self) -> dict[str, Sublayer]:
+        """Both, by name, in the order of ``SupernetShape.matrices``."""
+        return {"attention": self.attention, "mlp": self.mlp}
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """Of both, in the order of ``SupernetShape.matrices``."""
+        return (*self.attention.projections, *self.mlp.projections)
