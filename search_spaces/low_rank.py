@@ -110,6 +110,17 @@ def with_ranks(shape: SupernetShape, ranks_LM: NDArray[np.int64]) -> SubNetwork:
     return SubNetwork(shape=shape, heads_LH=full.heads_LH, neurons_LN=full.neurons_LN, ranks_LM=ranks_LM)
 
 
+def weights_kept(sub_network: SubNetwork) -> float:
+    """The share of the weights of its matrices that a sub-network of whole sublayers keeps; 1 without ranks."""
+    ranks_LM = sub_network.ranks_LM
+    if ranks_LM is None:
+        return 1.0
+    dense_M = np.array([matrix.num_outputs * matrix.num_inputs for matrix in sub_network.shape.matrices])
+    sides_M = np.array([matrix.num_outputs + matrix.num_inputs for matrix in sub_network.shape.matrices])
+    kept_LM = np.where(ranks_LM > 0, np.minimum(ranks_LM * sides_M, dense_M), dense_M)
+    return float(kept_LM.sum() / (len(ranks_LM) * dense_M.sum()))
+
+
 def _sizes(matrix: Matrix, step: int | None) -> tuple[int, ...]:
     """Multiples of the step at which two factors are smaller than the matrix, then its full rank."""
     largest = matrix.break_even_rank
