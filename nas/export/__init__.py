@@ -6,7 +6,7 @@ from pathlib import Path
 from evaluators.base import Measurement
 from nas.export.base import Adding, Exporter, ExportError, ExportReport, refuse_used
 from nas.export.huggingface import export_huggingface
-from nas.supernet.output_weights import OutputWeights
+from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
@@ -21,7 +21,7 @@ def export(
     target: str,
     folder: Path,
     measurements: Mapping[str, Measurement] | None = None,
-    weights: OutputWeights | None = None,
+    weights: SubNetworkWeights | None = None,
     add: Adding | None = None,
 ) -> ExportReport:
     """Writes a sub-network for one runtime, loads the files there, and compares what they compute.

@@ -13,7 +13,7 @@ from typing import Protocol
 from safetensors import SafetensorError
 
 from evaluators.base import Measurement
-from nas.supernet.output_weights import OutputWeights
+from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
@@ -59,7 +59,7 @@ class Exporter(Protocol):
         *,
         folder: Path,
         measurements: Mapping[str, Measurement],
-        weights: OutputWeights | None = None,
+        weights: SubNetworkWeights | None = None,
         add: Adding | None = None,
     ) -> ExportReport:
         """Writes the files, loads them in their runtime and compares.

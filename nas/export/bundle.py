@@ -22,7 +22,7 @@ from nas.export.base import ExportError, ExportReport, explained, published
 from nas.preparation import calibration_examples, load_supernet, make_recoverer, order_directions
 from nas.run import Run
 from nas.run_directory import RunDirectory
-from nas.supernet.output_weights import OutputWeights
+from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
@@ -75,7 +75,7 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
 
 def recovered_weights(
     config: SearchConfig, supernet: Supernet, sub_network: SubNetwork, *, console: Console
-) -> OutputWeights | None:
+) -> SubNetworkWeights | None:
     """The weights that a trial was scored with, computed again from the config; None where nothing was recovered."""
     if config.recovery.type == "none" or sub_network.is_full:
         return None

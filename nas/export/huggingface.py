@@ -21,7 +21,7 @@ from nas.export.base import Adding, ExportError, ExportReport, published
 from nas.export.heterogeneous import add_modeling_file
 from nas.export.model_card import model_card
 from nas.export.parity import Parity, Reference, check_in_new_process, fixed_input_ids, outputs_of
-from nas.supernet.output_weights import OutputWeights
+from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.quiet import without_progress_bars
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
@@ -44,7 +44,7 @@ def export_huggingface(
     *,
     folder: Path,
     measurements: Mapping[str, Measurement],
-    weights: OutputWeights | None = None,
+    weights: SubNetworkWeights | None = None,
     add: Adding | None = None,
 ) -> ExportReport:
     """Writes weights, config, tokenizer and model card; see ``nas.export.base.Exporter``."""
@@ -75,7 +75,7 @@ def export_huggingface(
 
 
 def _prepare(
-    supernet: Supernet, sub_network: SubNetwork, weights: OutputWeights | None
+    supernet: Supernet, sub_network: SubNetwork, weights: SubNetworkWeights | None
 ) -> tuple[PreTrainedModel, Reference]:
     """The model to save, and what it must come to. Its config describes it, unless that takes remote code."""
     auto_class = _auto_class(supernet.model)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from evaluators.inputs import Batch
-from nas.supernet.output_weights import OutputWeights
+from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
@@ -51,8 +51,8 @@ Solver = Callable[[Problem], Tensor]
 """Gives the new weights ``(D, S)`` float64; the present ones where it fails, never a number that is not finite."""
 
 
-Recover = Callable[[SubNetwork], OutputWeights]
-"""Finds output weights with which a sub-network comes nearer to the supernet: weights for ``Supernet.activate`` and
+Recover = Callable[[SubNetwork], SubNetworkWeights]
+"""Finds weights with which a sub-network comes nearer to the supernet, for ``Supernet.activate`` and
 ``Supernet.extract``, in the model's dtype."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from evaluators.inputs import Batch
 from nas.recovery.base import Recovery
-from nas.supernet.output_weights import OutputWeights
+from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
@@ -25,9 +25,9 @@ class Recoverer:
 
     def __init__(self, recovery: Recovery, supernet: Supernet, batches: Sequence[Batch]) -> None:
         self._recover = recovery(supernet, [batch.unlabelled for batch in batches])
-        self._kept: OrderedDict[SubNetwork, OutputWeights] = OrderedDict()
+        self._kept: OrderedDict[SubNetwork, SubNetworkWeights] = OrderedDict()
 
-    def __call__(self, sub_network: SubNetwork) -> OutputWeights | None:
+    def __call__(self, sub_network: SubNetwork) -> SubNetworkWeights | None:
         """Weights in place of the supernet's; None for the supernet itself, which has lost nothing."""
         if sub_network.is_full:
             return None

@@ -1,10 +1,12 @@
 """From an activated module tree to a standalone model."""
 
 import copy
+from collections.abc import Mapping
 
 from torch import nn
 from transformers import PreTrainedConfig
 
+from nas.supernet.changes import Changes
 from nas.supernet.stand_ins import ConcatenatedProjection
 from search_spaces.sub_network import SubNetwork
 
@@ -12,19 +14,22 @@ NEURON_NAMES = ("intermediate_size", "ffn_dim", "hidden_dim", "n_inner")
 """What configs call the width of the MLP."""
 
 
-def unwrap_stand_ins(model: nn.Module, like: nn.Module) -> None:
+def projection_kinds(model: nn.Module) -> dict[str, nn.Module]:
+    """A module of each kind, by its path without the layer's number; of a supernet at rest."""
+    return {_within_layer(path): module for path, module in model.named_modules()}
+
+
+def fuse_projections(model: nn.Module, kinds: Mapping[str, nn.Module], changes: Changes) -> None:
     """Replaces each concatenated projection of ``model`` by one fused matrix.
 
     Args:
-        model: A copy of an activated supernet; changed in place.
-        like: The supernet at rest, whose modules say of which kind each one is. (Layers of ``model`` may be fewer;
-            they are all of one kind.)
+        model: An activated supernet, or a copy of one.
+        kinds: Say of which kind each module is at rest. (Layers of ``model`` may be fewer; they are all of one kind.)
+        changes: Records how to put the concatenated ones back.
     """
-    kinds = {_within_layer(path): module for path, module in like.named_modules()}
     for path, module in list(model.named_modules()):
         if isinstance(module, ConcatenatedProjection):
-            parent, _, name = path.rpartition(".")
-            setattr(model.get_submodule(parent), name, module.fuse(kinds[_within_layer(path)]))
+            changes.set_module(model, path, module.fuse(kinds[_within_layer(path)]))
 
 
 def standalone_config(config: PreTrainedConfig, sub_network: SubNetwork) -> PreTrainedConfig:

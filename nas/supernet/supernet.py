@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from evaluators.inputs import Batch
 from nas.supernet.activation import Order, UnitOrder, activate
 from nas.supernet.changes import Changes
-from nas.supernet.extraction import standalone_config, unwrap_stand_ins
+from nas.supernet.extraction import fuse_projections, projection_kinds, standalone_config
 from nas.supernet.families import Family, Unit, family_of
 from nas.supernet.layout import reorder_units
 from nas.supernet.loading import load_config, load_pretrained
@@ -32,6 +32,7 @@ from nas.supernet.output_weights import (
     require_fitting,
     set_output_weights,
 )
+from nas.supernet.own_weights import OwnWeights, SubNetworkWeights, set_own_weights
 from nas.supernet.shape import matrices_of, shape_of
 from search_spaces.base import UnitRanking
 from search_spaces.shape import SupernetShape
@@ -64,7 +65,7 @@ class Supernet:
         self._order = UnitOrder.by(self.ranking)
         self._directions = Directions(model, self.layers, self.family, self.shape)
         self._active: SubNetwork | None = None
-        self._weights: OutputWeights | None = None
+        self._weights: SubNetworkWeights | None = None
         self._changes = Changes()
 
     @classmethod
@@ -156,7 +157,7 @@ class Supernet:
         self._directions = Directions(self.model, self._directions.layers, self.family, self.shape, unlabelled)
 
     @contextmanager
-    def activate(self, sub_network: SubNetwork, weights: OutputWeights | None = None) -> Iterator[PreTrainedModel]:
+    def activate(self, sub_network: SubNetwork, weights: SubNetworkWeights | None = None) -> Iterator[PreTrainedModel]:
         """Lets the model compute ``sub_network`` until the block is left, then restores it exactly.
 
         Sub-networks that keep the best units of each layer cost no copy: the weights become views. Any other mask
@@ -165,27 +166,27 @@ class Supernet:
 
         Args:
             sub_network: Of this supernet's shape.
-            weights: Of its output projections, where they are not to be the supernet's.
+            weights: Of its output projections, or all of them, where they are not to be the supernet's.
 
         Raises:
             ValueError: It belongs to another supernet.
-            OutputWeightsError: The weights belong to another sub-network.
+            OutputWeightsError, OwnWeightsError: The weights belong to another sub-network.
         """
         if sub_network.shape != self.shape:
             raise ValueError(
                 f"A sub-network must be cut from this supernet ({self.shape}), got one of {sub_network.shape}; "
                 "draw it from a search space over this supernet's shape."
             )
-        if weights is not None:
+        if isinstance(weights, OutputWeights):
             require_fitting(weights, sub_network)
         outer = self._active, self._weights
-        self._switch_to(None if sub_network.is_full and weights is None else sub_network, weights)
         try:
+            self._switch_to(None if sub_network.is_full and weights is None else sub_network, weights)
             yield self.model
         finally:
             self._switch_to(*outer)
 
-    def extract(self, sub_network: SubNetwork, weights: OutputWeights | None = None) -> PreTrainedModel:
+    def extract(self, sub_network: SubNetwork, weights: SubNetworkWeights | None = None) -> PreTrainedModel:
         """A standalone copy of a sub-network, holding its weights alone, or ``weights`` where there are some.
 
         Its class is the supernet's. Where all layers have the same widths its config says so, and it can be saved
@@ -193,7 +194,7 @@ class Supernet:
         """
         with self.activate(sub_network, weights):
             model: PreTrainedModel = copy.deepcopy(self.model)
-        unwrap_stand_ins(model, self.model)
+        fuse_projections(model, projection_kinds(self.model), Changes())
         model.config = standalone_config(model.config, sub_network)
         return model
 
@@ -205,16 +206,19 @@ class Supernet:
         """
         return feature_positions(sub_network, self._order, layer, sublayer)
 
-    def _switch_to(self, sub_network: SubNetwork | None, weights: OutputWeights | None) -> None:
+    def _switch_to(self, sub_network: SubNetwork | None, weights: SubNetworkWeights | None) -> None:
         self._changes.undo()
         self._active, self._weights = sub_network, weights
         if sub_network is None:
             return
         layers = self.layers  # before the dropped ones leave the tree
+        kinds = projection_kinds(self.model) if isinstance(weights, OwnWeights) else {}
         factorised = self._directions.of(sub_network)  # before any weight moves
         activate(self.model, self.family, self._order, sub_network, self._changes)
         factorise_layers(layers, factorised, self._changes)
-        if weights is not None:
+        if isinstance(weights, OwnWeights):
+            set_own_weights(self.model, kinds, weights, self._changes)
+        elif weights is not None:
             set_output_weights(layers, self.family, self._order, sub_network, weights, self._changes)
 
 

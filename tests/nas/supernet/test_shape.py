@@ -2,8 +2,9 @@ import pytest
 from transformers import Gemma3TextConfig, GPT2Config, MistralConfig
 
 from nas.supernet.shape import shape_of
-from search_spaces.shape import SupernetShape
-from tests.nas.supernet.tiny_models import TINY_MODELS
+from nas.supernet.supernet import Supernet
+from search_spaces.shape import Matrix, SupernetShape
+from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model
 
 GROUPED = {"llama": 4, "mistral": 8, "qwen2": 4, "qwen3": 8, "gemma2": 8, "gemma3_text": 8, "phi3": 4}
 """Head dimensions of the families with KV groups."""
@@ -45,3 +46,30 @@ def test_first_attention_of_each_type_is_required(layer_types: list[str], requir
         num_hidden_layers=4, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, layer_types=layer_types
     )
     assert shape_of(config).required_attention == required
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("llama", ("q_proj", 32, 32), ("down_proj", 32, 24)),
+        ("phi3", ("qkv_proj", 64, 32), ("down_proj", 32, 24)),
+        ("gpt2", ("c_attn", 96, 32), ("mlp.c_proj", 32, 128)),
+        ("bert", ("query", 32, 32), ("output.dense", 32, 24)),
+    ],
+)
+def test_matrices_by_the_end_of_their_path_or_all_of_it(
+    name: str, first: tuple[str, int, int], last: tuple[str, int, int]
+) -> None:
+    """Fused ones as they are stored, output rows by input columns; GPT-2 and BERT have several that end alike."""
+    matrices = Supernet(tiny_model(name)).shape.matrices
+    expected = [
+        Matrix(name=matrix, sublayer=sublayer, num_outputs=num_outputs, num_inputs=num_inputs)
+        for (matrix, num_outputs, num_inputs), sublayer in ((first, "attention"), (last, "mlp"))
+    ]
+    assert [matrices[0], matrices[-1]] == expected
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_names_of_matrices_are_unique(name: str) -> None:
+    names = [matrix.name for matrix in Supernet(tiny_model(name)).shape.matrices]
+    assert len(set(names)) == len(names)

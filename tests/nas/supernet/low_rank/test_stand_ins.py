@@ -12,6 +12,8 @@ from evaluators.flops import count_flops
 from evaluators.parameters import unique_parameters
 from nas.supernet.low_rank.factors import factorise
 from nas.supernet.low_rank.stand_ins import LowRankLinear, costs_less
+from nas.supernet.output_weights import OutputWeights, OutputWeightsError
+from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.base import UnitRanking
 from search_spaces.sub_network import SubNetwork
@@ -188,3 +190,33 @@ def test_two_factors_are_worth_it_below_break_even_alone() -> None:
     assert costs_less(7, 16, 16)
     assert not costs_less(8, 16, 16)
     assert factorise(torch.ones(16, 16)).product(1).shape == (16, 16)
+
+
+@families
+def test_own_weights_of_a_factorised_sub_network(name: str) -> None:
+    """What training the factors gives, in the supernet and in a copy, however the supernet is ordered."""
+    supernet, ids = Supernet(tiny_model(name).double()), token_ids()
+    sub_network = random_ranks(supernet)
+    model = supernet.extract(sub_network)
+    rng = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+    weights, expected = OwnWeights.of(model), logits_of(model, ids)
+    supernet.order_by(random_ranking(supernet.shape, np.random.default_rng(2)))
+    before = logits_of(supernet.model, ids)
+    with supernet.activate(sub_network, weights) as active:
+        assert_equal_logits(logits_of(active, ids), expected)
+    assert_equal_logits(logits_of(supernet.extract(sub_network, weights), ids), expected)
+    assert torch.equal(logits_of(supernet.model, ids), before)
+
+
+def test_output_weights_of_factorised_matrices_are_refused() -> None:
+    supernet = Supernet(tiny_model("llama"))
+    ranks_LM = np.zeros((4, len(supernet.shape.matrices)), dtype=np.int64)
+    ranks_LM[1, -1] = 2
+    weights = OutputWeights(attention={1: torch.zeros(32, 32)}, mlp={1: torch.zeros(32, 24)})
+    with (
+        pytest.raises(OutputWeightsError, match="not factorised, got some of the mlp of layer 1; leave that layer out"),
+        supernet.activate(with_ranks(supernet, ranks_LM), weights),
+    ):
+        pass
