@@ -137,6 +137,15 @@ class SearchConfig(Section):
             raise ValueError(f"each tracker must be named once, got {repeated[0]!r} twice; remove one")
         return self
 
+    @model_validator(mode="after")
+    def _recovers_units(self) -> Self:
+        if self.space.type == "low_rank" and self.recovery.type != "none":
+            raise ValueError(
+                "recovery.type must be none where space.type is low_rank, for it recovers what removed units did, got "
+                f"{self.recovery.type!r}; remove recovery, or search another space"
+            )
+        return self
+
     @property
     def evaluators(self) -> tuple[PartConfig, ...]:
         """Objectives first, then what is measured besides."""

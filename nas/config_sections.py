@@ -54,7 +54,7 @@ class ExamplesConfig(Named):
 
 
 class ImportanceConfig(Section):
-    """How units are ranked."""
+    """How units are ranked, and the directions of matrices."""
 
     type: known(list(IMPORTANCES), "importance.type") = "activation"  # type: ignore[valid-type]
     text: Path | None = Field(
@@ -70,3 +70,8 @@ class ImportanceConfig(Section):
     max_sequences: int = Field(default=64, ge=1)
     sequence_tokens: int = Field(default=128, ge=2)
     batch_size: int = Field(default=8, ge=1)
+    directions: Literal["activation", "weights"] = Field(
+        default="activation",
+        description="What sorts the directions of factorised matrices: their outputs on the examples, or singular "
+        "values of the weights alone.",
+    )

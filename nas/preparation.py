@@ -1,6 +1,6 @@
 """Everything that a search, or a single pruning, does once: evaluators, the supernet, what is known of its units."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from nas.config import ImportanceConfig, ModelConfig, PartConfig, SearchConfig
 from nas.pruners import Evidence, parameter_costs
 from nas.recovery import recovery_named
 from nas.recovery.recoverer import Recoverer
-from nas.seeds import Seed, propose, seeds
+from nas.seeds import Proposal, Seed, propose, seeds, truncations
 from nas.supernet.calibration import calibration_batches
 from nas.supernet.importance import DIM_IMPORTANCES, rank, rank_within_heads
 from nas.supernet.loading import TASK_HEADS
@@ -63,12 +63,13 @@ def prepare(config: SearchConfig) -> Prepared:
     refuse_equal_names((*objectives, *also))
     supernet = load_supernet(config.model)
     evidence = gather_evidence(supernet, config)
-    proposals = tuple(propose(config.strategy.seeds, evidence, parameter_costs(supernet)))
+    proposals = tuple(_proposals(config, evidence))
     ranking = ranking_for(supernet, config.model, config.importance) or rank(evidence.own_scores, supernet.shape)
     within_heads = DIM_IMPORTANCES[config.importance.type] if config.space.type in RANKED_WITHIN_HEADS else None
     if within_heads is not None:
         ranking = rank_within_heads(ranking, within_heads(supernet, evidence.batches))
     supernet.order_by(ranking)
+    order_directions(supernet, config.importance, evidence.batches)
     space = make_space(config.space.type, supernet.shape, ranking, **config.space.options)
     return Prepared(
         supernet=supernet,
@@ -177,6 +178,25 @@ def _within_context(supernet: Supernet, batches: list[Batch]) -> list[Batch]:
     for batch in batches:
         require_positions(supernet.model, batch.tokens_BT.shape[1])
     return batches
+
+
+def order_directions(supernet: Supernet, importance: ImportanceConfig, batches: Sequence[Batch]) -> None:
+    """Tells the supernet what sorts the directions of factorised matrices.
+
+    Args:
+        supernet: With nothing active.
+        importance: The config's.
+        batches: Its calibration examples.
+    """
+    supernet.order_directions_by(batches if importance.directions == "activation" else ())
+
+
+def _proposals(config: SearchConfig, evidence: Evidence) -> Iterator[Proposal]:
+    """Pruners choose units; where all units stay, truncated SVD takes their place."""
+    if config.space.type != "low_rank":
+        yield from propose(config.strategy.seeds, evidence, parameter_costs(evidence.supernet))
+    elif config.strategy.seeds:
+        yield from truncations(evidence.shape)
 
 
 def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[Batch]) -> Recoverer | None:

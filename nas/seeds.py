@@ -1,7 +1,7 @@
 """The first trials of every search, whatever its strategy: one-shot results at a ladder of budgets."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, pruner_named
 from search_spaces.base import Candidate, SearchSpace, UnitRanking, largest, smallest
 from search_spaces.intra_attention import dims_by_layer
+from search_spaces.low_rank import uniform_ranks
+from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import BoolMask, SubNetwork
 
 LADDER = (0.9, 0.75, 0.6, 0.5, 0.4, 0.25)
@@ -56,6 +58,12 @@ def propose(names: Sequence[str], evidence: Evidence, costs: UnitCosts) -> Itera
             yield Proposal(sub_network=sub_network, source=name)
 
 
+def truncations(shape: SupernetShape) -> Iterator[Proposal]:
+    """Truncated SVD with the same share for every matrix, at each rung of the ladder."""
+    for share in LADDER:
+        yield Proposal(sub_network=uniform_ranks(shape, share), source="truncated_svd")
+
+
 def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal]) -> Iterator[Seed]:
     """The supernet, the smallest, then the proposals, no sub-network twice.
 
@@ -76,7 +84,7 @@ def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal
 
 
 def cut_down(proposed: SubNetwork, sizes: SubNetwork, ranking: UnitRanking) -> SubNetwork:
-    """As many units of each layer as ``sizes`` keeps: the best of those proposed, then the best of the others."""
+    """As many units of each layer as ``sizes`` keeps, the best of those proposed first, and matrices at its ranks."""
     proposed_LKG = proposed.heads_LH.reshape(ranking.heads_LKG.shape)
     first_LK1 = np.arange(proposed.shape.num_kv_groups)[:, None] * proposed.shape.heads_per_group
     preferred = UnitRanking(
@@ -95,10 +103,10 @@ def cut_down(proposed: SubNetwork, sizes: SubNetwork, ranking: UnitRanking) -> S
         heads_per_group_L=heads // np.maximum(groups, 1),
         neurons_L=np.array(sizes.num_neurons),
     )
-    if not sizes.cuts_heads:
-        return units
-    dims = dims_by_layer(sizes)
-    return preferred.keep_dims(units, queries_L=np.array(dims["queries"]), values_L=np.array(dims["values"]))
+    if sizes.cuts_heads:
+        dims = dims_by_layer(sizes)
+        return preferred.keep_dims(units, queries_L=np.array(dims["queries"]), values_L=np.array(dims["values"]))
+    return units if sizes.ranks_LM is None else replace(units, ranks_LM=sizes.ranks_LM)
 
 
 def _first(proposed: BoolMask, order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from rich.table import Table
 from evaluators.base import Measurement
 from nas.results import Results
 from nas.trial import Trial, TrialState
+from search_spaces.low_rank import weights_kept
 
 _SCALES = {
     "s": ((1.0, "s"), (1e-3, "ms"), (0.0, "µs")),
@@ -57,10 +58,13 @@ def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
         supernet = run.supernet.measurements.get(name)
         if supernet is not None and supernet.unit in _SCALES:
             table.add_column("×", justify="right")
-    for heading in ("layers", "heads", "neurons"):
+    has_ranks = any(trial.sub_network.ranks_LM is not None for trial in trials)
+    for heading in ("layers", "heads", "neurons", *(["matrices"] if has_ranks else [])):
         table.add_column(heading, justify="right")
     for trial in trials:
-        table.add_row(str(trial.number), trial.source, *_cells(run, trial, (*objectives, *limited)), *_kept(trial))
+        in_matrices = [f"{weights_kept(trial.sub_network):.0%}"] if has_ranks else []
+        cells = _cells(run, trial, (*objectives, *limited))
+        table.add_row(str(trial.number), trial.source, *cells, *_kept(trial), *in_matrices)
     return table
 
 

@@ -34,8 +34,6 @@ from nas.pruners.within_latency import predicted_s
 from nas.run_directory import RunDirectory, write_whole
 from nas.supernet.calibration import token_sequences
 from nas.supernet.importance import importance_scores, rank
-from nas.supernet.loading import load_config
-from nas.supernet.families import family_of
 from nas.supernet.quiet import without_progress_bars
 from nas.supernet.ranking_file import RANKING, ranking_to_json, read_ranking
 from nas.supernet.supernet import Supernet

@@ -9,6 +9,7 @@ from search_spaces.base import SearchSpace, SearchSpaceError, UnitRanking, num_c
 from search_spaces.intra_attention import IntraAttentionSpace
 from search_spaces.joint import JointSpace
 from search_spaces.layer_drop import LayerDropSpace
+from search_spaces.low_rank import LowRankSpace
 from search_spaces.per_layer import PerLayerSpace
 from search_spaces.shape import SupernetShape
 from search_spaces.uniform import UniformSpace
@@ -19,6 +20,7 @@ SEARCH_SPACES: dict[str, Callable[..., SearchSpace]] = {
     "layer_drop": LayerDropSpace,
     "joint": JointSpace,
     "intra_attention": IntraAttentionSpace,
+    "low_rank": LowRankSpace,
 }
 
 RANKED_WITHIN_HEADS = ("intra_attention",)

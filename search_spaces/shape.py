@@ -8,7 +8,7 @@ class Matrix:
     """One weight matrix that every layer has, and that may be factorised.
 
     Attributes:
-        name: The last part of its path, such as ``q_proj``; unique within a layer.
+        name: The last part of its path, such as ``q_proj``, or the whole path where two of a layer end alike.
         sublayer: ``attention`` or ``mlp``.
         num_outputs: Rows.
         num_inputs: Columns.

@@ -19,7 +19,7 @@ from rich.console import Console
 from nas.config import SearchConfig, parse_config
 from nas.export import check_request, export
 from nas.export.base import ExportError, ExportReport, explained, published
-from nas.preparation import calibration_examples, load_supernet, make_recoverer
+from nas.preparation import calibration_examples, load_supernet, make_recoverer, order_directions
 from nas.run import Run
 from nas.run_directory import RunDirectory
 from nas.supernet.own_weights import SubNetworkWeights
@@ -60,6 +60,8 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
     console.print(f"Loading {config.model.name}", highlight=False)
     config = searched_config(config, run.directory)
     supernet = load_supernet(config.model)
+    if trial.sub_network.ranks_LM is not None:
+        order_directions(supernet, config.importance, calibration_examples(supernet, config.importance))
     weights = recovered_weights(config, supernet, trial.sub_network, console=console)
     console.print(f"Exporting trial {number} and loading it again in a new process", highlight=False)
     return export(

@@ -15,6 +15,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
@@ -23,6 +24,7 @@ from nas.export.modeling_heterogeneous import Layout, Projection, Sublayer
 from nas.supernet import cut_attention, families
 from nas.supernet.extraction import NEURON_NAMES
 from nas.supernet.intra_attention import head_cuts, layer_cuts_heads
+from nas.supernet.low_rank.stand_ins import LowRankLinear
 from search_spaces.sub_network import SubNetwork
 
 _MODULE = "modeling_heterogeneous"
@@ -58,7 +60,7 @@ def add_modeling_file(
         "auto_map": {auto: f"{_MODULE}.{_prefixed(name)}" for auto, name in classes.items()},
         "head_dim": sub_network.shape.head_dim,
         layout.num_neurons: sub_network.shape.num_neurons,
-        "per_layer_config": per_layer_config(layout, sub_network),
+        "per_layer_config": per_layer_config(layout, sub_network, model),
         **({"head_cuts": None} if sub_network.cuts_heads else {}),
     }
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -77,8 +79,11 @@ def layout_of(family: families.Family, config: PreTrainedConfig) -> Layout:
     )
 
 
-def per_layer_config(layout: Layout, sub_network: SubNetwork) -> dict[str, dict[str, Any]]:
-    """What each remaining layer keeps, by its new number."""
+def per_layer_config(layout: Layout, sub_network: SubNetwork, model: PreTrainedModel) -> dict[str, dict[str, Any]]:
+    """What each remaining layer keeps, by its new number; ranks are of those matrices that ``model`` holds in factors.
+
+    (Every layer says so where one does: transformers takes no key that only some layers have.)
+    """
     layers: dict[str, dict[str, Any]] = {}
     for number, index in enumerate(sub_network.kept_layers):
         layer: dict[str, Any] = {}
@@ -94,7 +99,17 @@ def per_layer_config(layout: Layout, sub_network: SubNetwork) -> dict[str, dict[
         else:
             layer["skip"] = ["mlp"]
         layers[str(number)] = layer
+    for path, rank in _ranks(model.base_model.get_submodule(layout.layers)).items():
+        number, _, within = path.partition(".")
+        for one, layer in layers.items():
+            layer.setdefault("ranks", {}).update({within: rank} if one == number else {})
     return layers
+
+
+def _ranks(layers: nn.Module) -> dict[str, int]:
+    """Of each factorised matrix, by its path from the list of layers."""
+    factors = {path: module for path, module in layers.named_modules() if isinstance(module, LowRankLinear)}
+    return {path: module.reduce.out_features for path, module in factors.items()}
 
 
 def _sublayer(sublayer: families.Sublayer) -> Sublayer:

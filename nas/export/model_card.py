@@ -56,7 +56,16 @@ def _kept(sub_network: SubNetwork) -> str:
         for number, index in enumerate(sub_network.kept_layers)
     ]
     summary = f"{len(rows)} of {shape.num_layers} layers. Where nothing is kept, the sublayer is skipped."
-    return summary + "\n\n" + _table(("layer", "layer before", "heads", "KV heads", "neurons"), rows)
+    units = summary + "\n\n" + _table(("layer", "layer before", "heads", "KV heads", "neurons"), rows)
+    if sub_network.ranks_LM is None:
+        return units
+    ranks = [
+        (str(index), *(str(rank) if rank else "–" for rank in sub_network.ranks_LM[index].tolist()))
+        for index in sub_network.kept_layers
+    ]
+    header = ("layer before", *(f"{matrix.name} (below {matrix.break_even_rank})" for matrix in shape.matrices))
+    rule = "Ranks of factorised matrices. From the number in brackets on, one matrix takes the place of two factors."
+    return units + f"\n\n{rule}\n\n" + _table(header, ranks)
 
 
 def _measured(measurements: Mapping[str, Measurement]) -> str:

@@ -4,11 +4,13 @@
 # the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0. Unless required by
 # applicable law or agreed to in writing, software distributed under the License is distributed on an "AS IS" BASIS,
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-"""A pruned transformer: each layer has widths of its own, and may lack its attention or its MLP.
+"""A pruned transformer: each layer has widths and ranks of its own, and may lack its attention or its MLP.
 
 ``config.json`` says so in transformers' own schema, whose keys are layer numbers::
 
     "per_layer_config": {"3": {"num_attention_heads": 6, "intermediate_size": 1408, "skip": ["attention" | "mlp"]}}
+
+Where matrices were factorised, ``"ranks": {"self_attn.q_proj": 64}`` beside these says which, and at which rank.
 
 transformers reads this schema (``transformers.integrations.heterogeneity``), but its model classes still build every
 layer from the global numbers. So the classes below build the original architecture, then cut every layer to its
@@ -103,6 +105,20 @@ class Silent(nn.Module):
         return (zero, None) if self.is_attention else zero
 
 
+class LowRankLinear(nn.Module):
+    """y = expand (reduce x) + b: two products in the place of one."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, rank: int, *, bias: bool) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(num_inputs, rank, bias=False)
+        self.expand = nn.Linear(rank, num_outputs, bias=bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """From ``(…, I)`` to ``(…, O)``."""
+        expanded: Tensor = self.expand(self.reduce(hidden))
+        return expanded
+
+
 class PerLayerConfig:
     """Mixed into the architecture's config class, before it."""
 
@@ -133,6 +149,7 @@ class PerLayerModel:
             else:
                 fit_cut_heads(layer, self.layout, layer_config, self.cut_attention)
             fit_mlp(layer, self.layout, layer_config)
+            factorise(layer, getattr(layer_config, "ranks", {}))
 
     def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
         """Switches the attention of all layers, those with a config of their own included."""
@@ -216,6 +233,15 @@ def cut(layer: nn.Module, sublayer: Sublayer, features: dict[str, int]) -> None:
             keep_outputs(module, sum(features[unit] for unit in projection.outputs))
         if projection.input is not None:
             keep_inputs(module, features[projection.input])
+
+
+def factorise(layer: nn.Module, ranks: dict[str, int]) -> None:
+    """Puts two factors in the place of each matrix that has a rank, by its path in the layer."""
+    for path, rank in ranks.items():
+        module: Any = layer.get_submodule(path)
+        num_outputs, num_inputs = reversed(module.weight.shape) if isinstance(module, Conv1D) else module.weight.shape
+        factors = LowRankLinear(num_inputs, num_outputs, rank, bias=module.bias is not None)
+        layer.set_submodule(path, factors.to(module.weight.device, module.weight.dtype))
 
 
 def keep_outputs(module: Any, num_outputs: int) -> None:

@@ -1,7 +1,8 @@
 """The JSON that the page embeds: points with their numbers as text, and sub-networks as pictures in short strings.
 
 A picture is, for each layer, one character a head (``1`` kept, ``0`` dropped) and one hexadecimal digit a bin of
-neurons: the share kept, from ``0`` (none) to ``f`` (all). That stays small for long searches over large models.
+neurons: the share kept, from ``0`` (none) to ``f`` (all). That stays small for long searches over large models. Where
+matrices are factorised, their ranks come besides, 0 for a matrix that is not.
 
 Legend: L layers, N neurons, B bins.
 """
@@ -61,7 +62,12 @@ def page_data(run: Run, *, folder: Path | None) -> dict[str, Any]:
         "x": run.x.name,
         "y": run.y.name,
         "colours": source_colours(run),
-        "shape": {"num_heads": shape.num_heads, "heads_per_group": shape.heads_per_group, "neurons": shape.num_neurons},
+        "shape": {
+            "num_heads": shape.num_heads,
+            "heads_per_group": shape.heads_per_group,
+            "neurons": shape.num_neurons,
+            "matrices": [[matrix.name, matrix.break_even_rank] for matrix in shape.matrices],
+        },
         "points": [_point(run, point, folder) for point in (*run.trials, run.supernet)],
         "first": run.trials.index(run.best) if run.best else len(run.trials),
         "hypervolume": list(run.hypervolume),
@@ -71,7 +77,7 @@ def page_data(run: Run, *, folder: Path | None) -> dict[str, Any]:
 
 def picture(sub_network: SubNetwork) -> list[dict[str, Any]]:
     """What each layer keeps, as this module's first lines describe it."""
-    return [
+    layers: list[dict[str, Any]] = [
         {"heads": "".join("01"[kept] for kept in heads_H), "bins": bins, "neurons": count}
         for heads_H, bins, count in zip(
             sub_network.heads_LH.astype(int).tolist(),
@@ -80,6 +86,9 @@ def picture(sub_network: SubNetwork) -> list[dict[str, Any]]:
             strict=True,
         )
     ]
+    if sub_network.ranks_LM is None:
+        return layers
+    return [{**layer, "ranks": ranks_M} for layer, ranks_M in zip(layers, sub_network.ranks_LM.tolist(), strict=True)]
 
 
 def _bins(neurons_LN: NDArray[np.bool_]) -> list[str]:

@@ -71,12 +71,25 @@ def require_fitting(weights: OutputWeights, sub_network: SubNetwork) -> None:
                     f"Output weights must be of sublayers that the sub-network keeps, got some of the {sublayer} of "
                     f"layer {index}; leave that layer out."
                 )
+            if _is_factorised(sub_network, index, sublayer):
+                raise OutputWeightsError(
+                    f"Output weights must be of matrices that are not factorised, got some of the {sublayer} of layer "
+                    f"{index}; leave that layer out."
+                )
             expected = (shape.hidden_size, counts[index] * width)
             if tuple(weight_DS.shape) != expected:
                 raise OutputWeightsError(
                     f"The output weights of the {sublayer} of layer {index} must have shape {expected}, "
                     f"got {tuple(weight_DS.shape)}; give those found for this very sub-network."
                 )
+
+
+def _is_factorised(sub_network: SubNetwork, index: int, sublayer: SublayerName) -> bool:
+    """Whether the output projection, which is the last matrix of its sublayer, has a rank."""
+    if sub_network.ranks_LM is None:
+        return False
+    of_sublayer = [matrix.sublayer == sublayer for matrix in sub_network.shape.matrices]
+    return bool(sub_network.ranks_LM[index, of_sublayer][-1])
 
 
 def feature_positions(sub_network: SubNetwork, order: UnitOrder, index: int, sublayer: SublayerName) -> Tensor:

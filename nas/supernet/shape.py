@@ -1,11 +1,14 @@
-"""Reading a supernet's dimensions from its config."""
+"""Reading a supernet's dimensions from its config, and those of its matrices from a layer."""
 
+from collections import Counter
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
 
-from nas.supernet.families import family_of
-from search_spaces.shape import SupernetShape
+from nas.supernet.families import Family, family_of
+from search_spaces.shape import Matrix, SupernetShape
 
 
 def shape_of(config: PreTrainedConfig) -> SupernetShape:
@@ -33,6 +36,26 @@ def shape_of(config: PreTrainedConfig) -> SupernetShape:
         rotary_dims=family.rotary_dims(config, head_dim),
         whole_queries=config.model_type in family.whole_queries,
     )
+
+
+def matrices_of(family: Family, layer: nn.Module) -> tuple[Matrix, ...]:
+    """The weight matrices of a layer, those of the attention first; a fused one is one matrix.
+
+    Args:
+        family: The adapter of the architecture.
+        layer: One of the supernet's at rest; its layers are all of one kind.
+    """
+    paths = {name: [one.path for one in sublayer.projections] for name, sublayer in family.sublayers.items()}
+    ends = Counter(path.rpartition(".")[2] for of_sublayer in paths.values() for path in of_sublayer)
+    matrices = []
+    for sublayer, of_sublayer in paths.items():
+        for path in of_sublayer:
+            module, end = layer.get_submodule(path), path.rpartition(".")[2]
+            sides = tuple(module.get_parameter("weight").shape)
+            num_outputs, num_inputs = reversed(sides) if isinstance(module, Conv1D) else sides
+            name = end if ends[end] == 1 else path
+            matrices.append(Matrix(name=name, sublayer=sublayer, num_outputs=num_outputs, num_inputs=num_inputs))
+    return tuple(matrices)
 
 
 def _first(config: PreTrainedConfig, names: tuple[str, ...]) -> Any:

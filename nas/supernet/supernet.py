@@ -5,8 +5,9 @@ are never copied, saved or loaded.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -15,12 +16,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from evaluators.inputs import Batch
 from nas.supernet.activation import Order, UnitOrder, activate
 from nas.supernet.changes import Changes
 from nas.supernet.extraction import fuse_projections, projection_kinds, standalone_config
 from nas.supernet.families import Family, Unit, family_of
 from nas.supernet.layout import reorder_units
 from nas.supernet.loading import load_config, load_pretrained
+from nas.supernet.low_rank.directions import Directions
+from nas.supernet.low_rank.stand_ins import factorise_layers
 from nas.supernet.output_weights import (
     OutputWeights,
     SublayerName,
@@ -29,7 +33,7 @@ from nas.supernet.output_weights import (
     set_output_weights,
 )
 from nas.supernet.own_weights import OwnWeights, SubNetworkWeights, set_own_weights
-from nas.supernet.shape import shape_of
+from nas.supernet.shape import matrices_of, shape_of
 from search_spaces.base import UnitRanking
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
@@ -55,9 +59,11 @@ class Supernet:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.family: Family = family_of(model.config.model_type)
-        self.shape: SupernetShape = shape_of(model.config)
+        shape = shape_of(model.config)
+        self.shape: SupernetShape = replace(shape, matrices=matrices_of(self.family, self.layers[0]))
         self.ranking = UnitRanking.as_numbered(self.shape)
         self._order = UnitOrder.by(self.ranking)
+        self._directions = Directions(model, self.layers, self.family, self.shape)
         self._active: SubNetwork | None = None
         self._weights: SubNetworkWeights | None = None
         self._changes = Changes()
@@ -136,6 +142,19 @@ class Supernet:
             for sublayer in (self.family.attention, self.family.mlp):
                 reorder_units(layer, sublayer, self.shape, positions, forget)
         self.ranking, self._order = ranking, order
+        self.order_directions_by(self._directions.batches)
+
+    def order_directions_by(self, batches: Sequence[Batch]) -> None:
+        """Says which directions of a factorised matrix go first: those that move its outputs most.
+
+        Until this is called, and with no batches, they are those of the largest singular values. Factors are computed
+        when a sub-network with ranks is first activated, and kept; whatever the order, the full rank is the matrix.
+
+        Args:
+            batches: Calibration examples; labels are not looked at.
+        """
+        unlabelled = [batch.unlabelled for batch in batches]
+        self._directions = Directions(self.model, self._directions.layers, self.family, self.shape, unlabelled)
 
     @contextmanager
     def activate(self, sub_network: SubNetwork, weights: SubNetworkWeights | None = None) -> Iterator[PreTrainedModel]:
@@ -197,7 +216,9 @@ class Supernet:
             return
         layers = self.layers  # before the dropped ones leave the tree
         kinds = projection_kinds(self.model) if isinstance(weights, OwnWeights) else {}
+        factorised = self._directions.of(sub_network)  # before any weight moves
         activate(self.model, self.family, self._order, sub_network, self._changes)
+        factorise_layers(layers, factorised, self._changes)
         if isinstance(weights, OwnWeights):
             set_own_weights(self.model, kinds, weights, self._changes)
         elif weights is not None:

@@ -7,9 +7,22 @@ import pytest
 
 from search_spaces import SEARCH_SPACES, make_space
 from search_spaces.base import SearchSpace, UnitRanking, as_sizes, largest, neighbours, sample, smallest
-from search_spaces.shape import SupernetShape
+from search_spaces.shape import Matrix, SupernetShape
 
-SHAPE = SupernetShape(num_layers=6, num_heads=8, num_kv_groups=4, num_neurons=352, head_dim=16, hidden_size=128)
+SHAPE = SupernetShape(
+    num_layers=6,
+    num_heads=8,
+    num_kv_groups=4,
+    num_neurons=352,
+    head_dim=16,
+    hidden_size=128,
+    matrices=(
+        Matrix(name="qkv_proj", sublayer="attention", num_outputs=256, num_inputs=128),
+        Matrix(name="o_proj", sublayer="attention", num_outputs=128, num_inputs=128),
+        Matrix(name="up_proj", sublayer="mlp", num_outputs=352, num_inputs=128),
+        Matrix(name="down_proj", sublayer="mlp", num_outputs=128, num_inputs=352),
+    ),
+)
 
 
 @pytest.fixture(params=SEARCH_SPACES)
@@ -65,3 +78,7 @@ def test_more_of_one_choice_never_removes_a_unit(space: SearchSpace) -> None:
         grown = space.sub_network(other)
         assert not (small.heads_LH & ~grown.heads_LH).any()
         assert not (small.neurons_LN & ~grown.neurons_LN).any()
+        if small.ranks_LM is not None:
+            full_M = [matrix.full_rank for matrix in SHAPE.matrices]
+            grown_LM = np.zeros_like(small.ranks_LM) if grown.ranks_LM is None else grown.ranks_LM
+            assert (small.ranks_LM <= np.where(grown_LM > 0, grown_LM, full_M)).all()

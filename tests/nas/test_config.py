@@ -190,6 +190,10 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"tracking": ["mlfow"]}, "a tracker must be one of .* got 'mlfow'; try 'mlflow'"),
         ({"tracking": [{"optuna": {"storge": "x"}}]}, r"tracking\.0: .* got 'storge'; did you mean 'storage'"),
         ({"tracking": ["wandb", "wandb"]}, "each tracker must be named once, got 'wandb' twice; remove one"),
+        (
+            {"space": {"type": "low_rank"}, "recovery": {"type": "refit"}},
+            "recovery.type must be none where space.type is low_rank, .*, got 'refit'; remove recovery",
+        ),
         ({"budget": [1]}, r"budget must be a mapping, got \[1\]"),
         ({"budget": {"latency": "0.6x"}}, r"budget\.latency must be a mapping such as .*{max: 0\.6x}, got '0\.6x'"),
         ({"budget": {"latency": {}}}, r"budget\.latency: a budget must have either max or min; write {max: 0\.6x}"),

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from nas.pruners import PRUNERS, Evidence, parameter_costs
-from nas.seeds import LADDER, Proposal, cut_down, propose, seeds
+from nas.seeds import LADDER, Proposal, cut_down, propose, seeds, truncations
 from nas.supernet.importance import rank
 from nas.supernet.supernet import Supernet
 from search_spaces import make_space
 from search_spaces.base import SearchSpace, largest, smallest
+from search_spaces.low_rank import weights_kept
 from search_spaces.sub_network import SubNetwork
 from tests.nas.supernet.tiny_models import batches_of, tiny_model, token_ids
 
@@ -18,6 +19,7 @@ SPACES: list[tuple[str, dict[str, Any]]] = [
     ("joint", {"neurons_multiple_of": 8, "loadable_by": ["vllm"]}),
     ("joint", {"neurons_multiple_of": 1}),
     ("layer_drop", {"drop": "sublayer"}),
+    ("low_rank", {}),
 ]
 
 
@@ -103,4 +105,20 @@ def test_a_mask_is_cut_down_to_the_best_of_what_it_kept(evidence: Evidence) -> N
 def test_no_pruner_leaves_supernet_and_smallest(evidence: Evidence) -> None:
     space = build(SPACES[0], evidence)
     found = seeds(space, rank(evidence.own_scores, evidence.shape), [])
+    assert [seed.source for seed in found] == ["supernet", "smallest"]
+
+
+def test_truncated_svd_climbs_down_the_ladder(evidence: Evidence) -> None:
+    space = build(("low_rank", {"ranks_multiple_of": 1}), evidence)
+    proposed = list(truncations(evidence.shape))
+    found = list(seeds(space, rank(evidence.own_scores, evidence.shape), proposed))
+    assert [seed.source for seed in found] == ["supernet", "smallest", *["truncated_svd"] * len(LADDER)]
+    for seed, proposal, share in zip(found[2:], proposed, LADDER, strict=True):
+        assert seed.sub_network == proposal.sub_network == space.sub_network(seed.candidate)
+        assert weights_kept(seed.sub_network) <= share
+
+
+def test_pruners_of_units_propose_nothing_to_a_space_of_ranks(evidence: Evidence, proposals: list[Proposal]) -> None:
+    space = build(("low_rank", {}), evidence)
+    found = list(seeds(space, rank(evidence.own_scores, evidence.shape), proposals))
     assert [seed.source for seed in found] == ["supernet", "smallest"]

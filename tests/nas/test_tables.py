@@ -3,6 +3,7 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +12,9 @@ from evaluators.base import Measurement
 from nas.objectives import Constraint
 from nas.run import Run
 from nas.tables import comparison_table, measurements_table, shown, trials_table
-from tests.nas.trials import failed, trial, write_run
+from search_spaces.low_rank import with_ranks
+from search_spaces.shape import Matrix
+from tests.nas.trials import SHAPE, failed, trial, write_run
 
 
 def rendered(table: Table) -> list[list[str]]:
@@ -101,3 +104,12 @@ def test_supernet_and_trial_side_by_side(run: Run) -> None:
         ["heads", "8", "8", ""],
         ["neurons", "32", "17", ""],
     ]
+
+
+def test_matrices_have_a_column_where_some_are_factorised(run: Run) -> None:
+    matrix = Matrix(name="up_proj", sublayer="mlp", num_outputs=16, num_inputs=16)
+    half = with_ranks(dataclasses.replace(SHAPE, matrices=(matrix,)), np.full((SHAPE.num_layers, 1), 4))
+    trials = [run.supernet, dataclasses.replace(trial(1, 0.5, 1.0), sub_network=half)]
+    table = trials_table(run, trials, title="")
+    assert table.columns[-1].header == "matrices"
+    assert list(table.columns[-1].cells) == ["100%", "50%"]

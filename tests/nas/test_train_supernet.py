@@ -154,7 +154,15 @@ def test_a_kill_while_the_model_is_written(model: Path, tmp_path: Path, monkeypa
 def test_sigterm_ends_the_command_with_a_sentence(model: Path, tmp_path: Path) -> None:
     config = settings(model, steps=100_000, checkpoint_every=100_000)
     (tmp_path / "c.yaml").write_text(config.to_yaml())
-    command = [sys.executable, "-m", "nas.cli", "train-supernet", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "o")]
+    command = [
+        sys.executable,
+        "-m",
+        "nas.cli",
+        "train-supernet",
+        str(tmp_path / "c.yaml"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "o" / "unit_ranking.json").exists():
         assert process.poll() is None
@@ -291,5 +299,7 @@ def test_a_config_without_training_is_searched_as_it_is(model: Path, tmp_path: P
 
 
 def test_a_pruning_trains_nothing(model: Path) -> None:
-    with pytest.raises(PreparationError, match="A pruning trains no supernet, got a config with supernet_training; run"):
+    with pytest.raises(
+        PreparationError, match="A pruning trains no supernet, got a config with supernet_training; run"
+    ):
         prepare_pruning(parse_config(json.dumps(search_record(model))))

@@ -9,9 +9,7 @@ RANKING = UnitRanking.as_numbered(GQA)
 
 
 def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
-    with pytest.raises(
-        UnknownSearchSpaceError, match="uniform, per_layer, layer_drop, joint, intra_attention, got 'perlayer'"
-    ) as error:
+    with pytest.raises(UnknownSearchSpaceError, match=r"uniform, per_layer, .*got 'perlayer'") as error:
         make_space("perlayer", GQA, RANKING)
     assert "did you mean 'per_layer'" in str(error.value)
 

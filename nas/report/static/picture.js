@@ -1,4 +1,5 @@
-// The picture of a sub-network: one row a layer, its heads by KV group, then its neurons.
+// The picture of a sub-network: one row a layer, its heads by KV group, then its neurons; or, where matrices are
+// factorised, one bar a matrix.
 
 import { svg } from "./element.js";
 
@@ -12,15 +13,21 @@ export function picture(layers, shape) {
   const pitch = Math.max(8, Math.min(24, 480 / layers.length));
   const image = svg("svg", { viewBox: `0 0 ${WIDTH} ${18 + pitch * layers.length}`, role: "img", class: "picture" });
   image.append(svg("title", {}, layers.map(describeLayer).join("; ")));
-  image.append(
-    svg("text", { x: 0, y: 10 }, "layer"),
+  const factorised = layers.some((layer) => layer.ranks);
+  image.append(svg("text", { x: 0, y: 10 }, "layer"));
+  const headings = [
     svg("text", { x: HEADS_LEFT, y: 10 }, shape.heads_per_group > 1 ? "heads, by KV group" : "heads"),
     svg("text", { x: NEURONS_LEFT, y: 10 }, "neurons"),
-  );
+  ];
+  image.append(...(factorised ? [svg("text", { x: HEADS_LEFT, y: 10 }, "matrices, share of weights")] : headings));
   layers.forEach((layer, index) => {
     const row = svg("g", { transform: `translate(0 ${18 + pitch * index})` });
     row.append(svg("text", { x: HEADS_LEFT - 10, y: pitch / 2 + 2, "text-anchor": "end" }, String(index)));
-    row.append(...headSquares(layer.heads, pitch - 4, shape), ...neuronStrip(layer, pitch - 4, shape));
+    row.append(
+      ...(factorised
+        ? rankBars(layer.ranks, pitch - 4, shape)
+        : [...headSquares(layer.heads, pitch - 4, shape), ...neuronStrip(layer, pitch - 4, shape)]),
+    );
     image.append(row);
   });
   return image;
@@ -28,7 +35,23 @@ export function picture(layers, shape) {
 
 function describeLayer(layer, index) {
   const heads = [...layer.heads].filter((kept) => kept === "1").length;
-  return `layer ${index}: ${heads || "no"} heads, ${layer.neurons || "no"} neurons`;
+  const ranks = layer.ranks ? `, ranks ${layer.ranks.map((rank) => rank || "full").join(" ")}` : "";
+  return `layer ${index}: ${heads || "no"} heads, ${layer.neurons || "no"} neurons${ranks}`;
+}
+
+// Full where the matrix is not factorised; pointed at, it says its rank.
+function rankBars(ranks, height, shape) {
+  const pitch = (WIDTH - HEADS_LEFT) / ranks.length;
+  return ranks.flatMap((rank, number) => {
+    const [name, breakEven] = shape.matrices[number];
+    const share = rank ? Math.min(1, rank / breakEven) : 1;
+    const box = { x: HEADS_LEFT + number * pitch, y: 0, height };
+    const title = svg("title", {}, rank ? `${name}: rank ${rank}` : `${name}: not factorised`);
+    return [
+      svg("rect", { ...box, width: pitch * 0.9, class: "track" }),
+      svg("rect", { ...box, width: pitch * 0.9 * share, class: "neurons" }, title),
+    ];
+  });
 }
 
 function headSquares(heads, height, shape) {

@@ -129,3 +129,13 @@ class Family:
         """Path of the output projection from the attention module; empty where it lies outside (BERT)."""
         inside = self.attention.output.removeprefix(f"{self.attention_module}.")
         return "" if inside == self.attention.output else inside
+
+    @property
+    def sublayers(self) -> dict[str, Sublayer]:
+        """Both, by name, in the order of ``SupernetShape.matrices``."""
+        return {"attention": self.attention, "mlp": self.mlp}
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """Of both, in the order of ``SupernetShape.matrices``."""
+        return (*self.attention.projections, *self.mlp.projections)

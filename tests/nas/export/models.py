@@ -1,5 +1,6 @@
 """Sub-networks to export, one of each kind, and a way to spoil an export."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,25 @@ def heterogeneous(shape: SupernetShape) -> SubNetwork:
     return keep(shape, groups=groups, heads_per_group=[1, full, full, full], neurons=[neurons - 5, 0, 0, neurons])
 
 
+def low_rank(shape: SupernetShape) -> SubNetwork:
+    """Ranks that differ, some above break-even; a layer of whole matrices; one without an MLP; one cut in width."""
+    groups, neurons = [shape.num_kv_groups] * 4, [shape.num_neurons] * 4
+    neurons[2] = 0
+    groups[3] = 1
+    units = keep(shape, groups=groups, heads_per_group=[shape.heads_per_group] * 4, neurons=neurons)
+    ranks_LM = np.array([[rank + number for number in range(len(shape.matrices))] for rank in (1, 0, 5, 3)])
+    ranks_LM[0, -1] = shape.matrices[-1].full_rank
+    ranks_LM[1] = 0
+    ranks_LM[3, [matrix.sublayer == "attention" for matrix in shape.matrices]] = 0
+    return replace(units, ranks_LM=ranks_LM)
+
+
 KINDS = {
     "narrower": narrower,
     "three_quarters": three_quarters,
     "fewer_layers": fewer_layers,
     "heterogeneous": heterogeneous,
+    "low_rank": low_rank,
     "random_0": lambda shape: random_sub_network(shape, np.random.default_rng(0)),
     "random_1": lambda shape: random_sub_network(shape, np.random.default_rng(1)),
 }

@@ -18,7 +18,7 @@ from nas.export import EXPORTERS, ExportError, ExportReport, export, huggingface
 from nas.supernet.families import UnsupportedArchitectureError
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
-from tests.nas.export.models import KINDS, damage, heterogeneous, narrower, three_quarters
+from tests.nas.export.models import KINDS, damage, heterogeneous, low_rank, narrower, three_quarters
 from tests.nas.supernet.cut_sub_networks import cut_candidates
 from tests.nas.supernet.test_supernet import assert_equal_logits, logits_of
 from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, tiny_model, token_ids
@@ -94,7 +94,7 @@ def test_native_files_wherever_a_native_config_can_say_it(name: str, tmp_path: P
 
 
 @decoders
-@pytest.mark.parametrize("sub_network", [three_quarters, heterogeneous])
+@pytest.mark.parametrize("sub_network", [three_quarters, heterogeneous, low_rank])
 def test_reloaded_generation_is_the_same_with_and_without_cache(name: str, sub_network: Any, tmp_path: Path) -> None:
     supernet, report = exported(name, sub_network, tmp_path / "model")
     ids = token_ids(batch_size=2, num_tokens=7)
@@ -117,8 +117,9 @@ def generate(model: Any, ids: torch.Tensor, *, use_cache: bool) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "phi3"])
-def test_heterogeneous_models_export_to_graphs(name: str, tmp_path: Path) -> None:
-    _, report = exported(name, heterogeneous, tmp_path / "model")
+@pytest.mark.parametrize("sub_network", [heterogeneous, low_rank])
+def test_heterogeneous_models_export_to_graphs(name: str, sub_network: Any, tmp_path: Path) -> None:
+    _, report = exported(name, sub_network, tmp_path / "model")
     model, ids = load(report), token_ids()
     program = torch.export.export(model, (), {"input_ids": ids, "use_cache": False})
     assert_equal_logits(program.module()(input_ids=ids, use_cache=False).logits, logits_of(model, ids))
@@ -136,6 +137,23 @@ def test_config_follows_the_upstream_schema(tmp_path: Path) -> None:
     config = AutoConfig.from_pretrained(report.folder, trust_remote_code=True)
     assert isinstance(config, transformers.Qwen3Config)
     assert [layer.skip for layer in config.per_layer_config] == [[], ["mlp"], ["attention"]]
+
+
+def test_ranks_stand_in_the_config_by_path_where_there_are_factors(tmp_path: Path) -> None:
+    """Not where the rank is above break-even, which for the last matrix of layer 0 is 13: there it is one matrix."""
+    _, report = exported("qwen3", low_rank, tmp_path / "model")
+    layers = json.loads((report.folder / "config.json").read_text())["per_layer_config"]
+    assert layers["0"]["ranks"] == {
+        **{f"self_attn.{name}_proj": rank for name, rank in (("q", 1), ("k", 2), ("v", 3), ("o", 4))},
+        "mlp.gate_proj": 5,
+        "mlp.up_proj": 6,
+    }
+    assert layers["1"]["ranks"] == {}
+    assert layers["2"]["ranks"] == {f"self_attn.{name}_proj": 5 + number for number, name in enumerate("qkvo")}
+    assert layers["3"]["ranks"] == {"mlp.gate_proj": 7, "mlp.up_proj": 8, "mlp.down_proj": 9}
+    card = (report.folder / "README.md").read_text()
+    assert "| layer before | q_proj (below 21) |" in card
+    assert "| 3 | – | – | – | – | 7 | 8 | 9 |" in card
 
 
 def test_llama_whose_heads_do_not_divide_the_hidden_size_becomes_a_mistral(tmp_path: Path) -> None:
@@ -176,9 +194,10 @@ def test_dtype_and_tied_embeddings_are_preserved(sub_network: Any, tmp_path: Pat
         assert "lm_head.weight" not in file.keys()  # noqa: SIM118 (it is no mapping)
 
 
-@pytest.mark.parametrize("name", ["llama", "bert", "phi3"])
-def test_reloaded_model_can_be_saved_again_and_built_anew(name: str, tmp_path: Path) -> None:
-    _, report = exported(name, heterogeneous, tmp_path / "model")
+@pytest.mark.parametrize("name", ["llama", "bert", "phi3", "gpt2"])
+@pytest.mark.parametrize("sub_network", [heterogeneous, low_rank])
+def test_reloaded_model_can_be_saved_again_and_built_anew(name: str, sub_network: Any, tmp_path: Path) -> None:
+    _, report = exported(name, sub_network, tmp_path / "model")
     model, ids = load(report), token_ids()
     model.save_pretrained(tmp_path / "again")
     again = type(model).from_pretrained(tmp_path / "again")

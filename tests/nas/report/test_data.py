@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from nas.report.data import PALETTE, export_command, page_data, picture, source_colours
 from nas.report.run import Run, gather
 from nas.trial import Trial
+from search_spaces.low_rank import with_ranks
+from search_spaces.shape import Matrix
 from search_spaces.sub_network import SubNetwork
 from tests.nas.report.conftest import HYPERVOLUME, SHAPE, sub_network
 
@@ -43,6 +46,15 @@ class TestPicture:
         shape = type(SHAPE)(num_layers=1, num_heads=1, num_kv_groups=1, num_neurons=3, head_dim=8, hidden_size=8)
         kept = SubNetwork(shape=shape, heads_LH=np.array([[True]]), neurons_LN=np.array([[True, False, True]]))
         assert picture(kept)[0]["bins"] == "f0f"
+
+    def test_ranks_come_besides_where_there_are_any(self) -> None:
+        matrices = tuple(
+            Matrix(name=name, sublayer="mlp", num_outputs=96, num_inputs=32) for name in ("up_proj", "gate_proj")
+        )
+        shape = replace(SHAPE, matrices=matrices)
+        layers = picture(with_ranks(shape, np.array([[8, 0], [0, 24]])))
+        assert [layer["ranks"] for layer in layers] == [[8, 0], [0, 24]]
+        assert "ranks" not in picture(SubNetwork.full(shape))[0]
 
 
 def test_data_is_strict_json(data: dict[str, Any]) -> None:

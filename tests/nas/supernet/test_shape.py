@@ -3,7 +3,8 @@ import torch
 from transformers import Gemma3TextConfig, GPT2Config, MistralConfig, Phi3Config
 
 from nas.supernet.shape import shape_of
-from search_spaces.shape import SupernetShape
+from nas.supernet.supernet import Supernet
+from search_spaces.shape import Matrix, SupernetShape
 from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model
 
 GROUPED = {"llama": 4, "mistral": 8, "qwen2": 4, "qwen3": 8, "gemma2": 8, "gemma3_text": 8, "phi3": 4}
@@ -65,3 +66,30 @@ def test_rotated_dimensions_are_as_many_as_cosines(name: str, rotary_dims: int) 
 def test_phi_with_partial_rotation() -> None:
     config = Phi3Config(hidden_size=64, num_attention_heads=4, partial_rotary_factor=0.5, pad_token_id=0)
     assert shape_of(config).rotary_dims == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("llama", ("q_proj", 32, 32), ("down_proj", 32, 24)),
+        ("phi3", ("qkv_proj", 64, 32), ("down_proj", 32, 24)),
+        ("gpt2", ("c_attn", 96, 32), ("mlp.c_proj", 32, 128)),
+        ("bert", ("query", 32, 32), ("output.dense", 32, 24)),
+    ],
+)
+def test_matrices_by_the_end_of_their_path_or_all_of_it(
+    name: str, first: tuple[str, int, int], last: tuple[str, int, int]
+) -> None:
+    """Fused ones as they are stored, output rows by input columns; GPT-2 and BERT have several that end alike."""
+    matrices = Supernet(tiny_model(name)).shape.matrices
+    expected = [
+        Matrix(name=matrix, sublayer=sublayer, num_outputs=num_outputs, num_inputs=num_inputs)
+        for (matrix, num_outputs, num_inputs), sublayer in ((first, "attention"), (last, "mlp"))
+    ]
+    assert [matrices[0], matrices[-1]] == expected
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_names_of_matrices_are_unique(name: str) -> None:
+    names = [matrix.name for matrix in Supernet(tiny_model(name)).shape.matrices]
+    assert len(set(names)) == len(names)

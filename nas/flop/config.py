@@ -1,0 +1,75 @@
+"""What FLOP is told: how much to keep, how long and how fast to train."""
+
+import math
+from dataclasses import dataclass
+
+
+class FlopError(ValueError):
+    """A training that cannot begin or go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlopConfig:
+    """One run of FLOP.
+
+    Attributes:
+        keep: Share of the weights of the factorisable matrices to keep at most, in (0, 1).
+        num_steps: Batches to train on, in all.
+        warmup_share: Of the steps, those in which the target sinks from everything to ``keep``.
+        settled_share: Of the steps, the last ones, in which gates are fixed and folded, and weights alone are trained.
+        learning_rate: Of the weights; it rises linearly over the first twentieth of the steps and falls linearly to 0.
+        gate_learning_rate: Of the gates' logits.
+        multiplier_learning_rate: Of the two multipliers, which ascend.
+        curvature: What the multiplier of the squared violation begins at.
+        num_whitening_batches: Batches whose activations sort the directions at the start; 0 for plain SVD.
+        weight_decay: Of matrices; never of gates.
+        max_grad_norm: Longer gradients of the weights are scaled down to it.
+        mixed_precision: ``no``, ``bf16`` or ``fp16``, as accelerate takes it; the weights trained are float32.
+        device: As ``Supernet.load`` takes it.
+        max_non_finite: Steps whose loss or gradient is NaN or infinite are left out; after so many, training stops.
+        seed: Of the gates' noise and of the order of batches.
+
+    Raises:
+        FlopError: A number out of its range.
+    """
+
+    keep: float
+    num_steps: int
+    warmup_share: float = 0.4
+    settled_share: float = 0.4
+    learning_rate: float = 3e-4
+    gate_learning_rate: float = 0.1
+    multiplier_learning_rate: float = 1.0
+    curvature: float = 10.0
+    num_whitening_batches: int = 16
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    mixed_precision: str = "no"
+    device: str = "auto"
+    max_non_finite: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep < 1:
+            raise FlopError(f"keep must lie between 0 and 1, both excluded, got {self.keep}; 0.5 keeps half.")
+        if self.warmup_share <= 0 or self.settled_share < 0 or not self.warmup_share + self.settled_share < 1:
+            raise FlopError(
+                "warmup_share must be above 0, settled_share at least 0, and both together below 1, got "
+                f"{self.warmup_share} and {self.settled_share}; 0.4 and 0.4 leave a fifth to hold the target."
+            )
+        for name in ("learning_rate", "gate_learning_rate", "multiplier_learning_rate", "max_grad_norm"):
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise FlopError(f"{name} must be a finite number above 0, got {value}.")
+        for name, least in (("num_steps", 10), ("num_whitening_batches", 0), ("max_non_finite", 1)):
+            if (count := getattr(self, name)) < least:
+                raise FlopError(f"{name} must be at least {least}, got {count}.")
+
+    @property
+    def num_settled_steps(self) -> int:
+        """Steps after the gates were folded."""
+        return int(self.settled_share * self.num_steps)
+
+    @property
+    def num_gated_steps(self) -> int:
+        """Steps in which gates are drawn and trained."""
+        return self.num_steps - self.num_settled_steps

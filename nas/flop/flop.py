@@ -1,0 +1,160 @@
+"""FLOP: structured pruning of low-rank factors (Wang, Wohlwend, Lei, arXiv:1910.04732).
+
+Every matrix becomes two factors with a gate for each direction between them. Gates and weights are trained together
+under a constraint on the weights that remain, then the gates are settled and folded into the factors, and the weights
+are trained on.
+
+Where we differ: factors come from SVD of the pre-trained matrices, whitened by activations, and begin at full rank, so
+nothing is lost before training; the constraint counts a matrix above break-even as the one product that it goes back
+to; the last steps train what was settled; embeddings are left as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from evaluators.inputs import Batch
+from nas.accelerating import accelerator_for
+from nas.flop.budget import Multipliers, expected_share, least_share, settled_ranks, share_at
+from nas.flop.config import FlopConfig, FlopError
+from nas.flop.layers import GatedLinear, Place, fold, put_gates
+from nas.flop.training import Loop, OnStep
+from nas.supernet.own_weights import OwnWeights
+from nas.supernet.supernet import Supernet
+from search_spaces.low_rank import with_ranks
+from search_spaces.sub_network import SubNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Flopped:
+    """What came of it.
+
+    Attributes:
+        sub_network: A rank for each matrix; all units stay.
+        weights: Its own, float32.
+        kept: Share of the weights of the matrices.
+        losses: One a step.
+    """
+
+    sub_network: SubNetwork
+    weights: OwnWeights
+    kept: float
+    losses: tuple[float, ...]
+
+
+def flop(
+    supernet: Supernet, batches: Sequence[Batch], config: FlopConfig, *, on_step: OnStep = lambda _: None
+) -> Flopped:
+    """Prunes and trains a copy of the supernet; the supernet stays as it is.
+
+    The same arguments on the same machine and versions give the same weights; torch's global generator is left as it
+    was.
+
+    Args:
+        supernet: With any order of its units.
+        batches: To train on, labelled or not; a decoder without labels learns the next token.
+        config: How much to keep, how long and how fast.
+        on_step: Called after every step.
+
+    Raises:
+        FlopError: No batch, a target below rank 1 everywhere, or too many losses that are not finite.
+        AcceleratorError: A precision or a device that cannot be trained in.
+    """
+    accelerator = _accelerator(batches, config)
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
+        torch.manual_seed(config.seed)  # dropout
+        model: Any = supernet.extract(SubNetwork.full(supernet.shape)).float().requires_grad_().to(accelerator.device)
+        layers = list(model.base_model.get_submodule(supernet.family.layers).children())
+        sorting = [batch.unlabelled for batch in batches[: config.num_whitening_batches]]
+        gated = put_gates(model, layers, supernet.family, supernet.shape, sorting)
+        if config.keep < (least := least_share(gated)):
+            raise FlopError(
+                f"keep must be at least the share of weights at rank 1, which is {least:.4f} for this model, got "
+                f"{config.keep}; raise it."
+            )
+        loop = Loop(batches, config, accelerator, on_step)
+        _train_gates(model, list(gated.values()), config, loop)
+        ranks = settled_ranks(gated, config.keep)
+        fold(layers, gated, ranks)
+        kept = share_at(gated, ranks)
+        loop.train(model, num_steps=config.num_settled_steps, after=lambda: (kept, config.keep))
+    return Flopped(
+        sub_network=_sub_network(supernet, ranks),
+        weights=OwnWeights.of(model.cpu()),
+        kept=kept,
+        losses=tuple(loop.losses),
+    )
+
+
+def train_sub_network(
+    supernet: Supernet,
+    sub_network: SubNetwork,
+    batches: Sequence[Batch],
+    config: FlopConfig,
+    *,
+    on_step: OnStep = lambda _: None,
+) -> OwnWeights:
+    """The same training for a sub-network that is fixed: what FLOP is to be compared with.
+
+    Args:
+        supernet: What the weights begin as.
+        sub_network: Any of its.
+        batches: As for ``flop``.
+        config: Steps and rates; what it says of gates and of how much to keep is not looked at.
+        on_step: Called after every step.
+
+    Raises:
+        FlopError, AcceleratorError: As for ``flop``.
+    """
+    accelerator = _accelerator(batches, config)
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
+        torch.manual_seed(config.seed)
+        model: Any = supernet.extract(sub_network).float().requires_grad_().to(accelerator.device)
+        loop = Loop(batches, config, accelerator, on_step)
+        loop.train(model, num_steps=config.num_steps, after=lambda: (1.0, 1.0))
+    return OwnWeights.of(model.cpu())
+
+
+def _accelerator(batches: Sequence[Batch], config: FlopConfig) -> Accelerator:
+    if not batches:
+        raise FlopError("FLOP must have a batch to train on, got none; give a longer text or more examples.")
+    return accelerator_for(config.device, config.mixed_precision)
+
+
+def _train_gates(model: Any, gated: Sequence[GatedLinear], config: FlopConfig, loop: Loop) -> None:
+    generator = torch.Generator().manual_seed(config.seed)
+    multipliers = Multipliers(curvature=config.curvature)
+    first = expected_share(gated).item()
+    num_warmup = max(1, round(config.warmup_share * config.num_steps))
+
+    def target() -> float:
+        """Sinks linearly to what is to be kept."""
+        return first + (config.keep - first) * min(1.0, loop.number / num_warmup)
+
+    def draw() -> None:
+        for one in gated:
+            one.draw(generator)
+
+    def ascend() -> tuple[float, float]:
+        share = expected_share(gated).item()
+        multipliers.ascend(share, target(), config.multiplier_learning_rate)
+        return share, target()
+
+    loop.train(
+        model,
+        num_steps=config.num_gated_steps,
+        gates=[one.logits for one in gated],
+        before=draw,
+        penalty=lambda: multipliers.penalty(expected_share(gated), target()),
+        after=ascend,
+    )
+
+
+def _sub_network(supernet: Supernet, ranks: dict[Place, int]) -> SubNetwork:
+    paths = [projection.path for projection in supernet.family.projections]
+    layers = range(supernet.shape.num_layers)
+    return with_ranks(supernet.shape, np.array([[ranks[layer, path] for path in paths] for layer in layers]))

@@ -1,0 +1,1 @@
+"""Weight matrices as products of two factors, cut at any rank."""
