@@ -9,14 +9,17 @@ from evaluators.bundled_text import CALIBRATION_TEXT
 from evaluators.encoder_tasks import EncoderTask, make_task
 from evaluators.inputs import Batch, require_positions
 from nas.config import ImportanceConfig, ModelConfig, PartConfig, SearchConfig
-from nas.pruners import Evidence, parameter_costs
-from nas.recovery import recovery_named
+from nas.judge import scoring
+from nas.pruners import Evidence, UnitCosts, parameter_costs
+from nas.recovery import finalist_recovery_named, recovery_named
+from nas.recovery.finalists import FinalistRecoverer
 from nas.recovery.recoverer import Recoverer
-from nas.seeds import Seed, propose, seeds
+from nas.seeds import LADDER, Seed, propose, seeds
 from nas.supernet.calibration import calibration_batches
 from nas.supernet.importance import rank
 from nas.supernet.loading import TASK_HEADS
 from nas.supernet.supernet import Supernet
+from nas.trainings import Training, trainings
 from search_spaces import make_space
 from search_spaces.base import SearchSpace
 
@@ -36,6 +39,8 @@ class Prepared:
         objectives: Evaluators to optimise by.
         also: Evaluators that only record.
         recover: Wins back quality inside a trial; None where that is not asked for.
+        trainings: Seeds that have yet to be trained.
+        recover_finalist: Wins back quality at the end; None where that is not asked for.
     """
 
     supernet: Supernet
@@ -44,6 +49,8 @@ class Prepared:
     objectives: tuple[Evaluator, ...]
     also: tuple[Evaluator, ...]
     recover: Recoverer | None = None
+    trainings: tuple[Training, ...] = ()
+    recover_finalist: FinalistRecoverer | None = None
 
     @property
     def evaluators(self) -> tuple[Evaluator, ...]:
@@ -59,9 +66,11 @@ def prepare(config: SearchConfig) -> Prepared:
     """
     objectives, also = build_evaluators(config.objectives), build_evaluators(config.also_measure)
     refuse_equal_names((*objectives, *also))
+    require_scores(config, (*objectives, *also))
     supernet = load_supernet(config.model)
     evidence = gather_evidence(supernet, config)
-    proposals = tuple(propose(config.strategy.seeds, evidence, parameter_costs(supernet)))
+    costs = parameter_costs(supernet)
+    proposals = tuple(propose(config.strategy.seeds, evidence, costs))
     ranking = rank(evidence.own_scores, supernet.shape)
     supernet.order_by(ranking)
     space = make_space(config.space.type, supernet.shape, ranking, **config.space.options)
@@ -72,7 +81,15 @@ def prepare(config: SearchConfig) -> Prepared:
         objectives=objectives,
         also=also,
         recover=make_recoverer(config, supernet, evidence.batches),
+        trainings=ladder_trainings(config, evidence, costs),
+        recover_finalist=make_finalist_recoverer(config, supernet),
     )
+
+
+def ladder_trainings(config: SearchConfig, evidence: Evidence, costs: UnitCosts) -> tuple[Training, ...]:
+    """What the seeds that train have to do, at the budgets of all seeds."""
+    budgets = [costs.budget_for(evidence.shape, share=share) for share in LADDER]
+    return tuple(trainings(config.strategy.seeds, evidence, costs, budgets))
 
 
 def build_evaluators(parts: Sequence[PartConfig]) -> tuple[Evaluator, ...]:
@@ -158,9 +175,38 @@ def _within_context(supernet: Supernet, batches: list[Batch]) -> list[Batch]:
 
 def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[Batch]) -> Recoverer | None:
     """What wins back quality inside a trial, or None."""
-    if config.recovery.type == "none":
+    if config.recovery.type == "none" or config.recovery.is_of_finalists:
         return None
     return Recoverer(recovery_named(config.recovery.type), supernet, batches)
+
+
+def make_finalist_recoverer(config: SearchConfig, supernet: Supernet) -> FinalistRecoverer | None:
+    """What wins back quality at the end, or None.
+
+    It looks at the text or the examples of ``importance``, at as many of them as it can make use of.
+
+    Raises:
+        ValueError: One of those of ``calibration_examples``.
+    """
+    if not config.recovery.is_of_finalists:
+        return None
+    recovery = finalist_recovery_named(config.recovery.type, config.recovery.options)
+    wanted = {"max_sequences": recovery.num_sequences, "batch_size": recovery.batch_size, "labels": False}
+    batches = calibration_examples(supernet, config.importance.model_copy(update=wanted))
+    return FinalistRecoverer(recovery, supernet, batches, seed=config.seed)
+
+
+def require_scores(config: SearchConfig, evaluators: Sequence[Evaluator]) -> None:
+    """Checks that it can be told what training has won back.
+
+    Raises:
+        PreparationError: Finalists are to be trained, and nothing tells their quality.
+    """
+    if config.recovery.is_of_finalists and not scoring(evaluators):
+        raise PreparationError(
+            f"The recovery {config.recovery.type} needs an evaluator of quality to tell what it wins back, got "
+            f"{', '.join(evaluator.name for evaluator in evaluators)}; add perplexity or another score."
+        )
 
 
 def refuse_equal_names(evaluators: Sequence[Evaluator]) -> None:
