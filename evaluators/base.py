@@ -14,6 +14,12 @@ RATIO_SUFFIX = "_ratio"
 """Behind a measurement's name: its ratio to the supernet's, measured in alternation."""
 SUPERNET_SUFFIX = "_supernet"
 """Behind a measurement's name: the supernet's own value meanwhile."""
+BEFORE_RECOVERY_SUFFIX = "_before_recovery"
+"""Behind a score's name: what it was before the sub-network was recovered by training."""
+COST_UNITS = frozenset({"s", "bytes", "flops", "parameters"})
+"""Units of what a model costs, whatever its weights say; anything else is a score."""
+NOT_RECOVERED = "not_recovered"
+"""The flag of a score that training did not better, so that the sub-network keeps the weights it had."""
 
 
 class EvaluationError(ValueError):

@@ -4,7 +4,8 @@ Names of parts (spaces, evaluators, strategies, seeds) are checked here too, bef
 costs seconds and not a model download.
 """
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,8 +16,8 @@ from evaluators import EVALUATORS
 from nas.amount import AmountError, parse_amount, parse_duration_s
 from nas.config_reading import ConfigError, Named, Section, known, parse_record, read_text, validated
 from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, SpaceConfig, by_name
-from nas.pruners import PRUNERS
-from nas.recovery import RECOVERIES
+from nas.pruners import PRUNERS, TRAINED_PRUNERS
+from nas.recovery import FINALIST_RECOVERIES, RECOVERY_NAMES, resolved_options
 from nas.strategies import STRATEGIES
 from nas.supernet_training.config import SupernetTrainingConfig
 from nas.tracking import TRACKERS, check_options
@@ -33,13 +34,42 @@ class StrategyConfig(Section):
     """Which sub-network next."""
 
     type: known(list(STRATEGIES), "strategy.type") = "nsga2"  # type: ignore[valid-type]
-    seeds: tuple[known(list(PRUNERS), "strategy.seeds"), ...] = ("uniform", "flap", "block_influence")  # type: ignore[valid-type]
+    seeds: tuple[known(ChainMap(TRAINED_PRUNERS, PRUNERS), "strategy.seeds"), ...] = (
+        "uniform",
+        "flap",
+        "block_influence",
+    )  # type: ignore[valid-type]
 
 
 class RecoveryConfig(Section):
-    """How quality is won back inside a candidate's evaluation."""
+    """How quality is won back: inside a candidate's evaluation, or by training at the end, which has options."""
 
-    type: known(["none", *RECOVERIES], "recovery.type") = "none"  # type: ignore[valid-type]
+    model_config = ConfigDict(extra="allow", frozen=True)
+    type: known(["none", *RECOVERY_NAMES], "recovery.type") = "none"  # type: ignore[valid-type]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved(cls, value: Any) -> Any:
+        """With all options of that recovery, so that a run's config says what it was run with."""
+        if isinstance(value, Mapping) and (name := value.get("type", "none")) in ("none", *RECOVERY_NAMES):
+            options = {key: one for key, one in value.items() if key != "type"}
+            return {"type": name, **resolved_options(name, _without_off(options))}
+        return value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the type."""
+        return dict(self.model_extra or {})
+
+    @property
+    def is_of_finalists(self) -> bool:
+        """Whether it is done at the end of a search, not in every trial."""
+        return self.type in FINALIST_RECOVERIES
+
+
+def _without_off(options: Mapping[str, Any]) -> dict[str, Any]:
+    """An unquoted ``no`` is false in YAML."""
+    return {key: "no" if key == "mixed_precision" and value is False else value for key, value in options.items()}
 
 
 class ExecutorConfig(Section):

@@ -5,7 +5,7 @@ A config is a ``Section``, a pydantic model that refuses unknown keys; the sente
 
 import difflib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -47,8 +47,11 @@ class Named(Section):
         raise ValueError(f"{cls.model_config.get('title')}, got {value!r}")
 
 
-def known(names: Sequence[str], what: str) -> Any:
-    """The type of a string that must be one of ``names``; ``what`` begins the sentence otherwise."""
+def known(names: Collection[str], what: str) -> Any:
+    """The type of a string that must be one of ``names``; ``what`` begins the sentence otherwise.
+
+    Names that are added later count as well.
+    """
 
     def check(name: Any) -> Any:
         if name not in names:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from evaluators.base import EvaluationError, Evaluator, Measurement, Subject
+from evaluators.base import COST_UNITS, EvaluationError, Evaluator, Measurement, Subject
 from nas.recovery.recoverer import Recoverer
+from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from nas.trial import Trial, TrialState
 from search_spaces.base import Candidate
@@ -39,6 +40,11 @@ class Judge:
         """Evaluators that may give another value the next time."""
         return [evaluator for evaluator in self._evaluators if evaluator.varies]
 
+    @property
+    def scoring(self) -> list[Evaluator]:
+        """Those that tell quality."""
+        return scoring(self._evaluators)
+
     def trial(
         self,
         sub_network: SubNetwork,
@@ -47,6 +53,7 @@ class Judge:
         candidate: Candidate | None,
         source: str,
         supernet: Mapping[str, Measurement],
+        weights: OwnWeights | None = None,
     ) -> Trial:
         """A trial of the sub-network. Whatever goes wrong with it fails the trial, not the search.
 
@@ -56,12 +63,13 @@ class Judge:
             candidate: Its place in a search space.
             source: Who proposed it.
             supernet: What the supernet measured; empty when it is the one being judged.
+            weights: Its own, where it was trained; then nothing is won back.
         """
         start_s = time.monotonic()
         measurements: dict[str, Measurement] = {}
         reason = ""
         try:
-            measurements = self.measure(sub_network, self._evaluators, supernet)
+            measurements = self.measure(sub_network, self._evaluators, supernet, weights)
             reason = _not_finite(measurements, self._evaluators)
         except EvaluationError as error:
             reason = str(error)
@@ -79,7 +87,11 @@ class Judge:
         )
 
     def measure(
-        self, sub_network: SubNetwork, evaluators: Sequence[Evaluator], supernet: Mapping[str, Measurement]
+        self,
+        sub_network: SubNetwork,
+        evaluators: Sequence[Evaluator],
+        supernet: Mapping[str, Measurement],
+        weights: OwnWeights | None = None,
     ) -> dict[str, Measurement]:
         """Shows the sub-network to the evaluators.
 
@@ -87,6 +99,7 @@ class Judge:
             sub_network: What to judge.
             evaluators: Some or all of the judge's.
             supernet: What the supernet measured; empty when it is the one being judged.
+            weights: Its own, where it was trained; then nothing is won back.
 
         Raises:
             EvaluationError: An evaluator cannot judge it.
@@ -95,11 +108,11 @@ class Judge:
         varying = [evaluator for evaluator in evaluators if evaluator.varies]
         measurements: dict[str, Measurement] = {}
         if steady:
-            weights = None if self._recover is None else self._recover(sub_network)
-            with self._supernet.activate(sub_network, weights) as model:
+            recovered = weights if weights is not None or self._recover is None else self._recover(sub_network)
+            with self._supernet.activate(sub_network, recovered) as model:
                 measurements |= self._judge(model, sub_network, steady, supernet)
         if varying:
-            with self._as_it_will_run(sub_network) as model:
+            with self._as_it_will_run(sub_network, weights) as model:
                 measurements |= self._judge(model, sub_network, varying, supernet)
         return measurements
 
@@ -123,16 +136,21 @@ class Judge:
         return measurements
 
     @contextmanager
-    def _as_it_will_run(self, sub_network: SubNetwork) -> Iterator[nn.Module]:
+    def _as_it_will_run(self, sub_network: SubNetwork, weights: OwnWeights | None) -> Iterator[nn.Module]:
         """The sub-network for timing: a copy of its own where that is cheap, else the views.
 
         Other values in the same matrices take as long, so it is timed without its recovered weights.
         """
         if sub_network.is_full or self._supernet.weights_bytes > COPY_BELOW_BYTES:
-            with self._supernet.activate(sub_network) as model:
+            with self._supernet.activate(sub_network, weights) as model:
                 yield model
         else:
-            yield self._supernet.extract(sub_network)
+            yield self._supernet.extract(sub_network, weights)
+
+
+def scoring(evaluators: Sequence[Evaluator]) -> list[Evaluator]:
+    """Those whose value depends on what the weights are, and not on how many they are."""
+    return [one for one in evaluators if not one.varies and one.unit not in COST_UNITS]
 
 
 def _not_finite(measurements: Mapping[str, Measurement], evaluators: Sequence[Evaluator]) -> str:

@@ -10,15 +10,18 @@ from evaluators.bundled_text import CALIBRATION_TEXT
 from evaluators.encoder_tasks import EncoderTask, make_task
 from evaluators.inputs import Batch, require_positions
 from nas.config import ImportanceConfig, ModelConfig, PartConfig, SearchConfig
-from nas.pruners import Evidence, parameter_costs
-from nas.recovery import recovery_named
+from nas.judge import scoring
+from nas.pruners import Evidence, UnitCosts, parameter_costs
+from nas.recovery import finalist_recovery_named, recovery_named
+from nas.recovery.finalists import FinalistRecoverer
 from nas.recovery.recoverer import Recoverer
-from nas.seeds import Proposal, Seed, propose, seeds, truncations
+from nas.seeds import LADDER, Proposal, Seed, propose, seeds, truncations
 from nas.supernet.calibration import calibration_batches
 from nas.supernet.importance import DIM_IMPORTANCES, rank, rank_within_heads
 from nas.supernet.loading import TASK_HEADS
 from nas.supernet.ranking_file import read_ranking
 from nas.supernet.supernet import Supernet
+from nas.trainings import Training, trainings
 from search_spaces import RANKED_WITHIN_HEADS, make_space
 from search_spaces.base import SearchSpace, UnitRanking
 
@@ -38,6 +41,8 @@ class Prepared:
         objectives: Evaluators to optimise by.
         also: Evaluators that only record.
         recover: Wins back quality inside a trial; None where that is not asked for.
+        trainings: Seeds that have yet to be trained.
+        recover_finalist: Wins back quality at the end; None where that is not asked for.
     """
 
     supernet: Supernet
@@ -46,6 +51,8 @@ class Prepared:
     objectives: tuple[Evaluator, ...]
     also: tuple[Evaluator, ...]
     recover: Recoverer | None = None
+    trainings: tuple[Training, ...] = ()
+    recover_finalist: FinalistRecoverer | None = None
 
     @property
     def evaluators(self) -> tuple[Evaluator, ...]:
@@ -61,9 +68,11 @@ def prepare(config: SearchConfig) -> Prepared:
     """
     objectives, also = build_evaluators(config.objectives), build_evaluators(config.also_measure)
     refuse_equal_names((*objectives, *also))
+    require_scores(config, (*objectives, *also))
     supernet = load_supernet(config.model)
     evidence = gather_evidence(supernet, config)
-    proposals = tuple(_proposals(config, evidence))
+    costs = parameter_costs(supernet)
+    proposals = tuple(_proposals(config, evidence, costs))
     ranking = ranking_for(supernet, config.model, config.importance) or rank(evidence.own_scores, supernet.shape)
     within_heads = DIM_IMPORTANCES[config.importance.type] if config.space.type in RANKED_WITHIN_HEADS else None
     if within_heads is not None:
@@ -78,7 +87,15 @@ def prepare(config: SearchConfig) -> Prepared:
         objectives=objectives,
         also=also,
         recover=make_recoverer(config, supernet, evidence.batches),
+        trainings=ladder_trainings(config, evidence, costs),
+        recover_finalist=make_finalist_recoverer(config, supernet),
     )
+
+
+def ladder_trainings(config: SearchConfig, evidence: Evidence, costs: UnitCosts) -> tuple[Training, ...]:
+    """What the seeds that train have to do, at the budgets of all seeds."""
+    budgets = [costs.budget_for(evidence.shape, share=share) for share in LADDER]
+    return tuple(trainings(config.strategy.seeds, evidence, costs, budgets))
 
 
 def build_evaluators(parts: Sequence[PartConfig]) -> tuple[Evaluator, ...]:
@@ -191,19 +208,48 @@ def order_directions(supernet: Supernet, importance: ImportanceConfig, batches: 
     supernet.order_directions_by(batches if importance.directions == "activation" else ())
 
 
-def _proposals(config: SearchConfig, evidence: Evidence) -> Iterator[Proposal]:
+def _proposals(config: SearchConfig, evidence: Evidence, costs: UnitCosts) -> Iterator[Proposal]:
     """Pruners choose units; where all units stay, truncated SVD takes their place."""
     if config.space.type != "low_rank":
-        yield from propose(config.strategy.seeds, evidence, parameter_costs(evidence.supernet))
+        yield from propose(config.strategy.seeds, evidence, costs)
     elif config.strategy.seeds:
         yield from truncations(evidence.shape)
 
 
 def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[Batch]) -> Recoverer | None:
     """What wins back quality inside a trial, or None."""
-    if config.recovery.type == "none":
+    if config.recovery.type == "none" or config.recovery.is_of_finalists:
         return None
     return Recoverer(recovery_named(config.recovery.type), supernet, batches)
+
+
+def make_finalist_recoverer(config: SearchConfig, supernet: Supernet) -> FinalistRecoverer | None:
+    """What wins back quality at the end, or None.
+
+    It looks at the text or the examples of ``importance``, at as many of them as it can make use of.
+
+    Raises:
+        ValueError: One of those of ``calibration_examples``.
+    """
+    if not config.recovery.is_of_finalists:
+        return None
+    recovery = finalist_recovery_named(config.recovery.type, config.recovery.options)
+    wanted = {"max_sequences": recovery.num_sequences, "batch_size": recovery.batch_size, "labels": False}
+    batches = calibration_examples(supernet, config.importance.model_copy(update=wanted))
+    return FinalistRecoverer(recovery, supernet, batches, seed=config.seed)
+
+
+def require_scores(config: SearchConfig, evaluators: Sequence[Evaluator]) -> None:
+    """Checks that it can be told what training has won back.
+
+    Raises:
+        PreparationError: Finalists are to be trained, and nothing tells their quality.
+    """
+    if config.recovery.is_of_finalists and not scoring(evaluators):
+        raise PreparationError(
+            f"The recovery {config.recovery.type} needs an evaluator of quality to tell what it wins back, got "
+            f"{', '.join(evaluator.name for evaluator in evaluators)}; add perplexity or another score."
+        )
 
 
 def refuse_equal_names(evaluators: Sequence[Evaluator]) -> None:

@@ -7,13 +7,14 @@ that is above the budget the table's budget is lowered in proportion and the pru
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from evaluators.base import Evaluator, Measurement
 from evaluators.flops import Flops
 from evaluators.parameters import Parameters
 from nas.amount import Amount
 from nas.config import SearchConfig
+from nas.finalists import recover_finalist
 from nas.front import Goal
 from nas.judge import Judge
 from nas.latency_tables import measure_latency_table
@@ -31,13 +32,28 @@ from nas.preparation import (
     build_evaluators,
     gather_evidence,
     load_supernet,
+    make_finalist_recoverer,
     make_recoverer,
     refuse_equal_names,
+    require_scores,
 )
-from nas.pruners import BudgetTooSmallError, Evidence, Pruner, UnitCosts, flops_costs, parameter_costs, pruner_named
+from nas.pruners import (
+    TRAINED_PRUNERS,
+    BudgetTooSmallError,
+    Evidence,
+    Pruner,
+    UnitCosts,
+    flops_costs,
+    parameter_costs,
+    pruner_named,
+    require_known,
+)
 from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import predicted_s, prune_within_latency
+from nas.store.base import WeightsKind
+from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
+from nas.trainings import UNWATCHED, Training, Watcher, trainings
 from nas.trial import Trial, TrialState
 from search_spaces.sub_network import SubNetwork
 
@@ -75,6 +91,10 @@ class Pruning:
         tokens = next((one.context_tokens for one in self.evaluators if isinstance(one, Flops)), 128)
         return flops_costs(self.supernet, context_tokens=tokens)
 
+    def costs_of(self, constraint: Constraint) -> UnitCosts:
+        """What units cost of what a budget limits: FLOPs or parameters."""
+        return self.flops_costs() if constraint.name == "flops" else parameter_costs(self.supernet)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
@@ -83,10 +103,29 @@ class Pruned:
     Attributes:
         trials: The supernet's, and the pruned sub-network's.
         goal: The config's objectives, and the budget.
+        weights: Those that training gave the pruned sub-network.
     """
 
     trials: tuple[Trial, Trial]
     goal: Goal
+    weights: Mapping[WeightsKind, OwnWeights] = field(default_factory=dict)
+
+
+class _Memory:
+    """Keeps weights until there is a folder for them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[WeightsKind, OwnWeights] = {}
+
+    def weights(self, sub_network: SubNetwork, kind: WeightsKind) -> OwnWeights | None:
+        """See ``WeightsKeeper``."""
+        del sub_network
+        return self.kept.get(kind)
+
+    def keep_weights(self, sub_network: SubNetwork, kind: WeightsKind, weights: OwnWeights) -> None:
+        """See ``WeightsKeeper``."""
+        del sub_network
+        self.kept[kind] = weights
 
 
 def prepare_pruning(config: SearchConfig) -> Pruning:
@@ -104,6 +143,7 @@ def prepare_pruning(config: SearchConfig) -> Pruning:
     names = {evaluator.name for evaluator in (*objectives, *also)}
     also += tuple(one for one in (Flops(), Parameters()) if one.name not in names)
     refuse_equal_names((*objectives, *also))
+    require_scores(config, (*objectives, *also))
     supernet = load_supernet(config.model)
     return Pruning(
         supernet=supernet,
@@ -114,8 +154,16 @@ def prepare_pruning(config: SearchConfig) -> Pruning:
     )
 
 
-def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, amount: Amount) -> Pruned:
-    """Prunes to a budget and judges the result.
+def prune(
+    config: SearchConfig,
+    pruning: Pruning,
+    pruner: str,
+    *,
+    limit: str,
+    amount: Amount,
+    watcher: Watcher = UNWATCHED,
+) -> Pruned:
+    """Prunes to a budget, judges the result, and recovers it where the config says so.
 
     Args:
         config: For the recovery.
@@ -123,6 +171,7 @@ def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, am
         pruner: Its name.
         limit: What the budget limits: ``flops``, ``parameters``, or a latency that the config measures.
         amount: How much of it at most.
+        watcher: Told of trainings.
 
     Raises:
         UnknownPrunerError: No pruner has that name.
@@ -131,8 +180,8 @@ def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, am
         InfeasibleBudgetError: The pruner cannot keep so little.
         PreparationError: The supernet or the pruned model cannot be measured.
     """
-    method = pruner_named(pruner)
-    _require_spendable(pruning, limit)
+    require_known(pruner)
+    _require_spendable(pruning, pruner, limit)
     judge = Judge(
         pruning.supernet, pruning.evaluators, make_recoverer(config, pruning.supernet, pruning.evidence.batches)
     )
@@ -146,14 +195,22 @@ def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, am
             f"A budget must leave something to prune: the supernet takes {own:.6g} {constraint.unit} of "
             f"{constraint.name}, got {constraint.limit:.6g}; lower it."
         )
+    timed: Mapping[str, Measurement] = {}
+    memory = _Memory()
     try:
-        if constraint.unit == "s":
+        if pruner in TRAINED_PRUNERS:
+            trained = _training(pruning, pruner, constraint)(watcher)
+            sub_network = trained.sub_network
+            memory.keep_weights(sub_network, "trained", trained.weights)
+        elif constraint.unit == "s":
+            method = pruner_named(pruner)
             sub_network, timed = _within_latency(method, pruning, judge, constraint, first.measurements)
         else:
-            sub_network, timed = _within_costs(method, pruning, constraint), {}
+            sub_network = pruner_named(pruner)(pruning.evidence, pruning.costs_of(constraint), constraint.limit)
     except BudgetTooSmallError as error:
         raise InfeasibleBudgetError(str(error)) from error
-    second = judge.trial(sub_network, number=1, candidate=None, source=pruner, supernet=first.measurements)
+    own = memory.kept.get("trained")
+    second = judge.trial(sub_network, number=1, candidate=None, source=pruner, supernet=first.measurements, weights=own)
     if second.state is TrialState.FAILED:
         raise PreparationError(
             f"A pruned model must be measurable, and that of {pruner} is not: {second.reason} Take another budget or "
@@ -161,23 +218,38 @@ def prune(config: SearchConfig, pruning: Pruning, pruner: str, *, limit: str, am
         )
     # The reading that met the budget is the one to quote: a second one would be as good, and might miss it.
     second = replace(second, measurements={**second.measurements, **timed})
+    recover = make_finalist_recoverer(config, pruning.supernet)
+    if recover is not None:
+        second = recover_finalist(
+            second,
+            judge=judge,
+            recover=recover,
+            keeper=memory,
+            start=own,
+            supernet=first.measurements,
+            watcher=watcher,
+        )
     goal = Goal(objectives=objectives_of(pruning.objectives), constraints=(constraint,))
-    return Pruned(trials=(first, second), goal=goal)
+    return Pruned(trials=(first, second), goal=goal, weights=memory.kept)
 
 
-def _within_costs(method: Pruner, pruning: Pruning, constraint: Constraint) -> SubNetwork:
-    if constraint.name == "flops":
-        return method(pruning.evidence, pruning.flops_costs(), constraint.limit)
-    return method(pruning.evidence, parameter_costs(pruning.supernet), constraint.limit)
+def _training(pruning: Pruning, pruner: str, constraint: Constraint) -> Training:
+    (training,) = trainings([pruner], pruning.evidence, pruning.costs_of(constraint), [constraint.limit])
+    return training
 
 
-def _require_spendable(pruning: Pruning, limit: str) -> None:
+def _require_spendable(pruning: Pruning, pruner: str, limit: str) -> None:
     """Checks a budget's name before anything is measured."""
     units = {evaluator.name: evaluator.unit for evaluator in pruning.evaluators}
     name = measured_name(pruning.aliases.get(limit, limit), list(units))
     if name not in {"flops", "parameters"} and units[name] != "s":
         raise BudgetError(
             f"A pruner's budget must be on flops, parameters or a latency, got {name!r}; use `nas search` for others."
+        )
+    if pruner in TRAINED_PRUNERS and units[name] == "s":
+        raise BudgetError(
+            f"The budget of a pruner that trains must be on flops or parameters, got {name!r} for {pruner}, which "
+            "would train anew for each attempt at a latency; give flops=0.5x."
         )
 
 

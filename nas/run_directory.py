@@ -1,8 +1,9 @@
 """The directory of one run: what was searched, where, and what came of it.
 
 ``config.yaml`` (resolved), ``environment.json``, ``trials.db``, ``front.json``, ``report.html``, ``figures/``, and
-``supernet/`` where the search trained one. Files appear whole or not at all: each is written beside its place, synced
-and renamed. ``config.yaml`` comes last, so a directory that has one is a run.
+``supernet/`` where the search trained one, ``weights/`` where it trained sub-networks. Files appear whole or not at
+all: each is written beside its place, synced and renamed. ``config.yaml`` comes last, so a directory that has one is a
+run.
 """
 
 import errno
@@ -124,6 +125,11 @@ class RunDirectory:
     def figures_path(self) -> Path:
         """The folder of the report's figures."""
         return self.path / "figures"
+
+    @property
+    def weights_path(self) -> Path:
+        """The folder of weights that belong to sub-networks alone; there only where some were trained."""
+        return self.path / "weights"
 
     def read_config_text(self) -> str:
         """The resolved config, as YAML.

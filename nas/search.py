@@ -5,25 +5,32 @@ which shows whether the budgets can be met at all. Then come the other seeds, th
 trial is stored before the next begins, and everything else is rebuilt from the stored trials, so a search may die at
 any moment. At the end, latencies are put on the scale of all readings of the supernet (``levels.py``), and what varies
 from run to run (latency) is measured again on the front's members, because the best of many noisy measurements is too
-good to be true.
+good to be true. Then, where the config says so, the front's members are recovered by training (``finalists.py``). That
+moves the front; a member that enters it is confirmed and recovered in its turn, until every member has been. No trial
+is recovered twice, so that comes to an end.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluators.base import Measurement
 from nas.config import SearchConfig
+from nas.finalists import recover_finalist, was_tried
 from nas.front import Goal, describe_search, front_of, front_record, hypervolume_by_trial
 from nas.judge import Judge
 from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, measurement_of_evaluator, objectives_of
 from nas.preparation import Prepared
+from nas.pruners import BudgetTooSmallError
 from nas.results import Results
-from nas.seeds import Seed
+from nas.seeds import Seed, trained_seed
 from nas.store.base import SearchStore
 from nas.strategies import make_strategy
 from nas.strategies.base import Outcome, Strategy
+from nas.supernet.own_weights import OwnWeights
+from nas.trainings import UNWATCHED, Watcher, train_again
 from nas.trial import Trial, TrialState
 
 MAX_ATTEMPTS = 3
@@ -70,11 +77,12 @@ class Search:
         self._judge = Judge(prepared.supernet, prepared.evaluators, prepared.recover)
         self._trials = store.trials(prepared.supernet.shape)
 
-    def run(self, listener: Listener) -> Results:
-        """Runs trials until the config's end, then confirms the front. Stored trials count.
+    def run(self, listener: Listener, watcher: Watcher = UNWATCHED) -> Results:
+        """Runs trials until the config's end, then confirms the front and recovers it. Stored trials count.
 
         Args:
             listener: Told of every trial.
+            watcher: Told of every training.
 
         Returns:
             What was found. Measurements may differ from those told before, where the end measured them again.
@@ -94,13 +102,13 @@ class Search:
         )
         for trial in self._trials:
             _tell(strategy, trial, goal)
-        for seed in self._proposals(strategy):
-            if self._is_over():
-                break
+        for seed in self._proposals(strategy, watcher):
             trial = self._evaluate(seed)
             _tell(strategy, trial, goal)
             self._finish(trial, goal, listener)
-        return self._confirm()
+            if self._is_over():
+                break
+        return self._conclude(watcher)
 
     def _begin(self, listener: Listener) -> Goal:
         """The first two trials, and the goal that they fix."""
@@ -135,13 +143,37 @@ class Search:
                     "relax the budget or widen the space."
                 )
 
-    def _proposals(self, strategy: Strategy) -> Iterator[Seed]:
-        """The seeds not yet evaluated, then what the strategy asks for until it has nothing left."""
+    def _proposals(self, strategy: Strategy, watcher: Watcher) -> Iterator[Seed]:
+        """The seeds not yet evaluated, then what the strategy asks for until it has nothing left.
+
+        Those to be trained come first: an untrained one that keeps the same would else take their place.
+        """
+        if self._is_over():
+            return
+        yield from self._trained(watcher)
         tried = {trial.sub_network for trial in self._trials}
         yield from (seed for seed in self._prepared.seeds if seed.sub_network not in tried)
         while (candidate := strategy.ask()) is not None:
             sub_network = self._prepared.space.sub_network(candidate)
             yield Seed(candidate=candidate, sub_network=sub_network, source=self._config.strategy.type)
+
+    def _trained(self, watcher: Watcher) -> Iterator[Seed]:
+        """Trains the seeds that are to be trained, but for those of which a trial is stored.
+
+        A pruner's budgets are worked on in order and give a trial each, so that the number of its trials says how far
+        it has come. Where it has come further (two budgets gave the same), the last is trained again for nothing.
+        """
+        num_stored = Counter(trial.source for trial in self._trials)
+        for training in self._prepared.trainings:
+            if num_stored[training.source] > 0:
+                num_stored[training.source] -= 1
+                continue
+            try:
+                trained = training(watcher)
+            except BudgetTooSmallError:
+                continue
+            if trained.sub_network not in {trial.sub_network for trial in self._trials}:
+                yield trained_seed(self._prepared.space, trained, training.source)
 
     def _is_over(self) -> bool:
         config = self._config
@@ -153,12 +185,15 @@ class Search:
         num_begun = self._store.begin(seed.sub_network)
         if num_begun > MAX_ATTEMPTS:
             return _crashed(seed, number=len(self._trials))
+        if seed.weights is not None:
+            self._store.keep_weights(seed.sub_network, "trained", seed.weights)
         return self._judge.trial(
             seed.sub_network,
             number=len(self._trials),
             candidate=seed.candidate,
             source=seed.source,
             supernet=self._supernet_measurements(),
+            weights=seed.weights,
         )
 
     def _supernet_measurements(self) -> Mapping[str, Measurement]:
@@ -182,27 +217,67 @@ class Search:
             )
         )
 
-    def _confirm(self) -> Results:
+    def _conclude(self, watcher: Watcher) -> Results:
+        """Confirms the front and recovers it, until every member is both."""
+        confirmed = {0}
+        self._confirm(confirmed, watcher)
+        while finalists := self._to_recover():
+            for trial in finalists:
+                self._replace(self._recovered(trial, watcher))
+                self._write_front(self._goal(self._trials[0]))
+            self._confirm(confirmed, watcher)
+        record = self._write_front(goal := self._level())
+        return Results(shape=self._prepared.supernet.shape, trials=tuple(self._trials), goal=goal, record=record)
+
+    def _confirm(self, confirmed: set[int], watcher: Watcher) -> None:
         """Measures anew what varies, until the front and the uniform-width models beside it are confirmed."""
         goal = self._level()
         varying = self._judge.varying
-        confirmed = {0}
         while varying and (doubtful := [one for one in self._quoted(goal) if one.number not in confirmed]):
             for trial in doubtful:
-                anew = self._judge.measure(trial.sub_network, varying, self._supernet_measurements())
+                own = self._own_weights(trial, watcher)
+                anew = self._judge.measure(trial.sub_network, varying, self._supernet_measurements(), own)
                 better = {name: _surer(one, trial.measurements[name]) for name, one in anew.items()}
-                self._trials[trial.number] = replace(trial, measurements={**trial.measurements, **better})
-                self._store.replace_measurements(self._trials[trial.number])
+                self._replace(replace(trial, measurements={**trial.measurements, **better}))
             confirmed |= {trial.number for trial in doubtful}
-        record = self._write_front(goal := self._level())
-        return Results(shape=self._prepared.supernet.shape, trials=tuple(self._trials), goal=goal, record=record)
+        self._level()
+
+    def _to_recover(self) -> list[Trial]:
+        """The front's members on which training has not been tried; none where it is not asked for."""
+        if self._prepared.recover_finalist is None:
+            return []
+        members = front_of(self._trials, self._goal(self._trials[0]))
+        return [trial for trial in members if not trial.sub_network.is_full and not was_tried(trial)]
+
+    def _recovered(self, trial: Trial, watcher: Watcher) -> Trial:
+        assert self._prepared.recover_finalist is not None
+        return recover_finalist(
+            trial,
+            judge=self._judge,
+            recover=self._prepared.recover_finalist,
+            keeper=self._store,
+            start=self._own_weights(trial, watcher),
+            supernet=self._supernet_measurements(),
+            watcher=watcher,
+        )
+
+    def _own_weights(self, trial: Trial, watcher: Watcher) -> OwnWeights | None:
+        """Those that its pruner trained; None where it shares the supernet's."""
+        choices = [training for training in self._prepared.trainings if training.source == trial.source]
+        if not choices:
+            return None
+        kept = self._store.weights(trial.sub_network, "trained")
+        return train_again(trial.source, trial.sub_network, choices, watcher).weights if kept is None else kept
+
+    def _replace(self, trial: Trial) -> None:
+        self._trials[trial.number] = trial
+        self._store.replace_measurements(trial)
 
     def _level(self) -> Goal:
         """Puts latencies on the scale of all readings of the supernet; relative budgets move with them."""
         for trial in levelled(self._trials):
             if trial != self._trials[trial.number]:
-                self._trials[trial.number] = trial
-                self._store.replace_measurements(trial)
+                self._replace(trial)
         return self._goal(self._trials[0])
 
     def _quoted(self, goal: Goal) -> list[Trial]:

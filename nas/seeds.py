@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, pruner_named
+from nas.pruners import TRAINED_PRUNERS, BudgetTooSmallError, Evidence, TrainedSubNetwork, UnitCosts, pruner_named
+from nas.supernet.own_weights import OwnWeights
 from search_spaces.base import Candidate, SearchSpace, UnitRanking, largest, smallest
 from search_spaces.intra_attention import dims_by_layer
 from search_spaces.low_rank import uniform_ranks
@@ -22,14 +23,16 @@ class Seed:
     """A sub-network to begin with.
 
     Attributes:
-        candidate: Its place in the search space.
+        candidate: Its place in the search space; None for one outside it.
         sub_network: What it keeps: as many units as the candidate says, but those that its pruner chose.
         source: Who proposed it.
+        weights: Its own, where its pruner trained it.
     """
 
-    candidate: Candidate
+    candidate: Candidate | None
     sub_network: SubNetwork
     source: str
+    weights: OwnWeights | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +47,15 @@ def propose(names: Sequence[str], evidence: Evidence, costs: UnitCosts) -> Itera
     """Each pruner's result at each rung of the ladder, but for rungs below the least that the pruner can keep.
 
     Args:
-        names: Of pruners.
+        names: Of pruners; those that train are left out, for they are asked later (``nas.trainings``).
         evidence: What they go by.
         costs: What they spend.
     """
     for share in LADDER:
         budget = costs.budget_for(evidence.shape, share=share)
         for name in names:
+            if name in TRAINED_PRUNERS:
+                continue
             try:
                 sub_network = pruner_named(name)(evidence, costs, budget)
             except BudgetTooSmallError:
@@ -81,6 +86,21 @@ def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal
         if seed.sub_network not in seen:
             seen.add(seed.sub_network)
             yield seed
+
+
+def trained_seed(space: SearchSpace, trained: TrainedSubNetwork, source: str) -> Seed:
+    """A trained sub-network as it is: other units would not go with its weights.
+
+    It has a place in the space only if the space has exactly that sub-network.
+    """
+    nearest = space.nearest(trained.sub_network)
+    is_inside = space.sub_network(nearest) == trained.sub_network
+    return Seed(
+        candidate=nearest if is_inside else None,
+        sub_network=trained.sub_network,
+        source=source,
+        weights=trained.weights,
+    )
 
 
 def cut_down(proposed: SubNetwork, sizes: SubNetwork, ranking: UnitRanking) -> SubNetwork:

@@ -7,14 +7,16 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.amount import parse_amount
+from nas.commands.stopping import stoppable
 from nas.config import SearchConfig, load_config
 from nas.front import describe_search, front_record
 from nas.objectives import BudgetError
-from nas.pruners import pruner_named
+from nas.pruners import require_known
 from nas.pruning import Pruned, Pruning, prepare_pruning, prune
 from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory
 from nas.store.trial_store import TrialStore
+from nas.store.weights import WeightsFolder
 
 
 def run_prune(
@@ -34,7 +36,7 @@ def run_prune(
         ValueError: One of the subclasses that say what is wrong with the config, the budget or the model.
     """
     config = load_config(config_path, overrides)
-    pruner_named(pruner)
+    require_known(pruner)
     name, separator, value = budget.partition("=")
     if not separator:
         raise BudgetError(f"A budget must have the form NAME=VALUE, got {budget!r}; write --max flops=0.5x.")
@@ -44,7 +46,8 @@ def run_prune(
     console.print(f"Preparing {config.model.name}", highlight=False)
     pruning = prepare_pruning(config)
     console.print(f"Pruning by {pruner} to {name} <= {amount}", highlight=False)
-    pruned = prune(config, pruning, pruner, limit=name, amount=amount)
+    with stoppable(console) as watcher:
+        pruned = prune(config, pruning, pruner, limit=name, amount=amount, watcher=watcher)
     _write(folder, config, pruning, pruned)
     return Run.open(folder)
 
@@ -60,4 +63,7 @@ def _write(folder: Path, config: SearchConfig, pruning: Pruning, pruned: Pruned)
         num_trials=len(pruned.trials),
         measurement_of_evaluator=pruning.aliases,
     )
+    keeper = WeightsFolder(directory.weights_path)
+    for kind, weights in pruned.weights.items():
+        keeper.keep(pruned.trials[1].sub_network, kind, weights)
     directory.write_front(front_record(pruned.trials, pruned.goal, search=search))

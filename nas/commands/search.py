@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from nas.amount import AmountError
+from nas.commands.stopping import stoppable
 from nas.config import SearchConfig, load_config
 from nas.objectives import BudgetError
 from nas.preparation import load_supernet, prepare
@@ -61,8 +62,8 @@ def run_search(
     tracking = Tracking(config, directory.read_environment())
     try:
         with directory.lock(), FolderStore.open(directory) as store, tracking:
-            with SearchProgress(console, max_trials=config.trials) as progress:
-                results = Search(config, prepared, store).run(_both(progress, tracking))
+            with SearchProgress(console, max_trials=config.trials) as progress, stoppable(console) as watcher:
+                results = Search(config, prepared, store).run(_both(progress, tracking), watcher)
             if config.tracking:
                 Run.open(folder).write_report()  # which trackers keep too
             tracking.complete(results, folder=folder)

@@ -16,16 +16,14 @@ from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 
-from nas.config import SearchConfig, parse_config
+from nas.config import parse_config
 from nas.export import check_request, export
 from nas.export.base import ExportError, ExportReport, explained, published
-from nas.preparation import calibration_examples, load_supernet, make_recoverer, order_directions
+from nas.export.weights import weights_of
+from nas.preparation import calibration_examples, load_supernet, order_directions
 from nas.run import Run
 from nas.run_directory import RunDirectory
-from nas.supernet.own_weights import SubNetworkWeights
-from nas.supernet.supernet import Supernet
 from nas.train_supernet import searched_config
-from search_spaces.sub_network import SubNetwork
 
 SEARCH = "search"
 """The folder of the run in that of a model."""
@@ -62,7 +60,7 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
     supernet = load_supernet(config.model)
     if trial.sub_network.ranks_LM is not None:
         order_directions(supernet, config.importance, calibration_examples(supernet, config.importance))
-    weights = recovered_weights(config, supernet, trial.sub_network, console=console)
+    weights = weights_of(run, trial, config, supernet, console=console)
     console.print(f"Exporting trial {number} and loading it again in a new process", highlight=False)
     return export(
         supernet,
@@ -73,17 +71,6 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
         weights=weights,
         add=lambda files: add_search(files, run.directory),
     )
-
-
-def recovered_weights(
-    config: SearchConfig, supernet: Supernet, sub_network: SubNetwork, *, console: Console
-) -> SubNetworkWeights | None:
-    """The weights that a trial was scored with, computed again from the config; None where nothing was recovered."""
-    if config.recovery.type == "none" or sub_network.is_full:
-        return None
-    console.print(f"Recovering by {config.recovery.type}, as in the trial", highlight=False)
-    recover = make_recoverer(config, supernet, calibration_examples(supernet, config.importance))
-    return None if recover is None else recover(sub_network)
 
 
 def add_search(folder: Path, run: RunDirectory) -> None:

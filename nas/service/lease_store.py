@@ -14,7 +14,8 @@ from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
 from nas.service.queue import Lease, Queue
 from nas.service.searches import Searches
-from nas.store.base import DuplicateTrialError
+from nas.store.base import DuplicateTrialError, WeightsKind
+from nas.supernet.own_weights import OwnWeights
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
@@ -100,6 +101,14 @@ class LeaseStore:
                 self._events.add(connection, self.search_id, "front", told)
 
         self._write(replace)
+
+    def weights(self, sub_network: SubNetwork, kind: WeightsKind) -> None:
+        """None: they are made again where an export wants them, since a database is no place for them."""
+        del sub_network, kind
+
+    def keep_weights(self, sub_network: SubNetwork, kind: WeightsKind, weights: OwnWeights) -> None:
+        """Lets them go."""
+        del sub_network, kind, weights
 
     def write_environment(self, record: Mapping[str, Any]) -> None:
         """Says where the search runs; the first to say so counts."""

@@ -1,11 +1,15 @@
 """Where a search keeps what it has found: all that it needs of a folder or of a service's database."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from nas.supernet.own_weights import OwnWeights
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
+
+WeightsKind = Literal["trained", "recovered"]
+"""From a pruner that trains while it prunes, or from the training of a finalist."""
 
 
 class StoreError(ValueError):
@@ -49,6 +53,16 @@ class SearchStore(Protocol):
 
     def replace_measurements(self, trial: Trial) -> None:
         """Puts the trial's measurements in the place of those stored under its number."""
+
+    def weights(self, sub_network: SubNetwork, kind: WeightsKind) -> OwnWeights | None:
+        """Weights that were kept; None where there are none, and they have to be made again.
+
+        Raises:
+            OwnWeightsError: They are damaged.
+        """
+
+    def keep_weights(self, sub_network: SubNetwork, kind: WeightsKind, weights: OwnWeights) -> None:
+        """Keeps weights that took long to make, if there is a place for them."""
 
     def write_front(self, record: Mapping[str, Any]) -> None:
         """Replaces the front; a reader finds the old one or the new one.

@@ -5,14 +5,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from nas.run_directory import RunDirectory
+from nas.store.base import WeightsKind
 from nas.store.trial_store import TrialStore
+from nas.store.weights import WeightsFolder
+from nas.supernet.own_weights import OwnWeights
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 
 
 class FolderStore:
-    """Trials in ``trials.db``, the front in ``front.json``.
+    """Trials in ``trials.db``, the front in ``front.json``, weights in ``weights/``.
 
     Args:
         directory: The run's.
@@ -22,6 +25,7 @@ class FolderStore:
     def __init__(self, directory: RunDirectory, trials: TrialStore) -> None:
         self._directory = directory
         self._trials = trials
+        self._weights = WeightsFolder(directory.weights_path)
 
     @classmethod
     @contextmanager
@@ -55,6 +59,14 @@ class FolderStore:
     def replace_measurements(self, trial: Trial) -> None:
         """Puts the trial's measurements in the place of those stored under its number."""
         self._trials.replace_measurements(trial)
+
+    def weights(self, sub_network: SubNetwork, kind: WeightsKind) -> OwnWeights | None:
+        """Weights that were kept; None where there are none."""
+        return self._weights.load(sub_network, kind)
+
+    def keep_weights(self, sub_network: SubNetwork, kind: WeightsKind, weights: OwnWeights) -> None:
+        """Keeps weights that took long to make."""
+        self._weights.keep(sub_network, kind, weights)
 
     def write_front(self, record: Mapping[str, Any]) -> None:
         """Replaces the front."""

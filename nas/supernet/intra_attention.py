@@ -143,7 +143,7 @@ def activate_cut_heads(
         bias = output._parameters.get("bias")
         _set_weights(stand_in.get_submodule(inside), columns_DS, [] if bias is None else [bias])
     else:
-        changes.set_parameter(output, "weight", columns_DS)
+        changes.set_parameter(output, "weight", nn.Parameter(columns_DS, requires_grad=False))
         changes.set_attribute(output, "in_features", columns_DS.shape[1])
     for name in stand_in.norms:
         stand_in.add_module(name, _with_pairs_side_by_side(attention.get_submodule(name)))

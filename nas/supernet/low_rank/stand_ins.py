@@ -62,4 +62,4 @@ def factorise_layers(
         else:
             product_OI = factors.product(rank)
             stored = product_OI.T.contiguous() if isinstance(projection, Conv1D) else product_OI
-            changes.set_parameter(projection, "weight", stored)
+            changes.set_parameter(projection, "weight", nn.Parameter(stored, requires_grad=False))

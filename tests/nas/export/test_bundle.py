@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM
 from nas.commands.search import run_search
 from nas.config import parse_config
 from nas.export import ExportError, ExportReport, bundle
-from nas.export.bundle import RUN_FILES, BundleError, add_search, export_bundle, opened_bundle, pack, recovered_weights
+from nas.export.bundle import RUN_FILES, BundleError, add_search, export_bundle, opened_bundle, pack
+from nas.export.weights import recovered_weights
 from nas.results import ResultsError
 from nas.run import Run
 from nas.store.base import StoreError

@@ -48,6 +48,19 @@ def test_the_supernet_computes_what_the_trained_model_does_however_it_is_ordered
         assert_equal_logits(logits_of(supernet.extract(sub_network, weights), ids), expected)
 
 
+@families
+def test_parameters_stay_tied_and_so_are_counted_and_named_once(name: str) -> None:
+    supernet = Supernet(tiny_model(name))
+    sub_network = candidates(supernet.shape)[-1]
+    model = trained(supernet.extract(sub_network), 3)
+    weights, names = OwnWeights.of(model), [name for name, _ in model.named_parameters()]
+    with supernet.activate(sub_network, weights) as active:
+        assert [name for name, _ in active.named_parameters()] == names
+    again = OwnWeights.of(supernet.extract(sub_network, weights))
+    assert list(again.parameters) == names
+    assert all(torch.equal(again.parameters[name], one) for name, one in weights.parameters.items())
+
+
 def test_weights_of_another_sub_network_are_refused_and_nothing_is_left_changed() -> None:
     supernet, ids = Supernet(tiny_model("phi3")), token_ids()
     before = logits_of(supernet.model, ids)

@@ -1,0 +1,40 @@
+"""Methods that train while they prune: what comes of them has weights of its own."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from nas.pruners.costs import UnitCosts
+from nas.pruners.evidence import Evidence
+from nas.supernet.own_weights import OwnWeights
+from nas.supernet.training import OnStep
+from search_spaces.sub_network import SubNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedSubNetwork:
+    """What is kept, and with which weights.
+
+    Attributes:
+        sub_network: What is kept.
+        weights: All of its parameters.
+    """
+
+    sub_network: SubNetwork
+    weights: OwnWeights
+
+
+class TrainedPruner(Protocol):
+    """A method that takes minutes for a budget, and so is asked when its trial is due and not before."""
+
+    def __call__(self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep) -> TrainedSubNetwork:
+        """Prunes to a budget, and trains. The same arguments give the same on the CPU.
+
+        Args:
+            evidence: What is known of the units; its supernet's are in their original order.
+            costs: What each unit costs, and what the rest does.
+            budget: At most this, of the whole model and in the costs' own unit.
+            on_step: To be told of every step; what it raises ends the training.
+
+        Raises:
+            BudgetTooSmallError: The least that the method can keep costs more.
+        """
