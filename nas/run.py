@@ -9,7 +9,6 @@ from typing import Any
 
 from nas.config import SearchConfig
 from nas.environment import describe_environment
-from nas.front import hypervolume_by_trial
 from nas.report import ReportFiles, write_report
 from nas.results import Results, goal_of, shape_from_record
 from nas.run_directory import RunDirectory, RunDirectoryError
@@ -63,14 +62,7 @@ class Run(Results):
             ReportError: There is nothing to show.
         """
         device = self.directory.read_environment()["device"].get("name")
-        return write_report(
-            self.directory.path,
-            front=self.record,
-            trials=self.trials,
-            hypervolume_by_trial=hypervolume_by_trial(self.trials, self.goal),
-            comparison=self.comparison(),
-            device=device,
-        )
+        return write_report(self.directory.path, self, device=device)
 
 
 def create_run_directory(folder: Path, config: SearchConfig, supernet: Supernet, **more: str) -> RunDirectory:

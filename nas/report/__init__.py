@@ -1,15 +1,15 @@
 """The report of a search: one HTML file that needs no network, and its figures as PNG."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.front import hypervolume_by_trial
 from nas.report.data import page_data
 from nas.report.figures import draw_front, draw_hypervolume
 from nas.report.page import render_page
-from nas.report.run import ReportError, gather
-from nas.trial import Trial
+from nas.report.run import ReportError, Run, gather
+from nas.results import Results
 
 __all__ = ["ReportError", "ReportFiles", "chart_data", "report_page", "write_report"]
 
@@ -27,23 +27,12 @@ class ReportFiles:
     figures: tuple[Path, ...]
 
 
-def write_report(
-    folder: Path,
-    *,
-    front: Mapping[str, Any],
-    trials: Sequence[Trial],
-    hypervolume_by_trial: Sequence[float],
-    comparison: str,
-    device: str | None = None,
-) -> ReportFiles:
+def write_report(folder: Path, results: Results, *, device: str | None = None) -> ReportFiles:
     """Writes ``report.html``, ``figures/front.png`` and ``figures/hypervolume.png``, each of them all or nothing.
 
     Args:
         folder: The run directory, as the commands that the page prints shall name it.
-        front: The content of ``front.json``, its numbers in stored units and in their natural direction.
-        trials: Every trial, in the order in which they ended.
-        hypervolume_by_trial: The front's hypervolume after each of ``trials``; NaN where it is unknown.
-        comparison: One sentence that sets the front against pruning every layer to the same width.
+        results: Of the search.
         device: What latency was measured on; None leaves it out.
 
     Returns:
@@ -52,11 +41,12 @@ def write_report(
     Raises:
         ReportError: There is nothing to show, or the parts of the run contradict each other.
     """
-    run = gather(front=front, trials=trials, hypervolume_by_trial=hypervolume_by_trial)
+    run = _gathered(results)
+    page = render_page(run, folder=folder, comparison=results.comparison(), device=device)
     contents = {
         folder / "figures" / "front.png": draw_front(run),
         folder / "figures" / "hypervolume.png": draw_hypervolume(run),
-        folder / "report.html": render_page(run, folder=folder, comparison=comparison, device=device).encode(),
+        folder / "report.html": page.encode(),
     }
     for path, content in contents.items():
         _replace(path, content)
@@ -64,25 +54,19 @@ def write_report(
     return ReportFiles(html=html, figures=tuple(figures))
 
 
-def report_page(
-    folder: Path,
-    *,
-    front: Mapping[str, Any],
-    trials: Sequence[Trial],
-    hypervolume_by_trial: Sequence[float],
-    comparison: str,
-    device: str | None = None,
-) -> str:
+def report_page(folder: Path, results: Results, *, device: str | None = None) -> str:
     """The page alone. The arguments and errors are those of ``write_report``."""
-    run = gather(front=front, trials=trials, hypervolume_by_trial=hypervolume_by_trial)
-    return render_page(run, folder=folder, comparison=comparison, device=device)
+    return render_page(_gathered(results), folder=folder, comparison=results.comparison(), device=device)
 
 
-def chart_data(
-    *, front: Mapping[str, Any], trials: Sequence[Trial], hypervolume_by_trial: Sequence[float]
-) -> dict[str, Any]:
+def chart_data(results: Results) -> dict[str, Any]:
     """What the page draws, JSON-ready. The arguments and errors are those of ``write_report``."""
-    return page_data(gather(front=front, trials=trials, hypervolume_by_trial=hypervolume_by_trial), folder=None)
+    return page_data(_gathered(results), folder=None)
+
+
+def _gathered(results: Results) -> Run:
+    volumes = hypervolume_by_trial(results.trials, results.goal)
+    return gather(front=results.record, trials=results.trials, hypervolume_by_trial=volumes)
 
 
 def _replace(path: Path, content: bytes) -> None:

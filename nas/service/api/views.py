@@ -1,12 +1,13 @@
 """What a search looks like to people: its chart, its report, its log."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from nas.front import front_record, hypervolume_by_trial
+from nas.front import front_record
 from nas.pick import goal_within
 from nas.report import chart_data, report_page
 from nas.results import Results
@@ -24,27 +25,18 @@ view_routes = APIRouter(prefix="/v1/searches/{search_id}", tags=["searches"])
 def chart(request: Request, record: Visible, maxima: Maxima = [], minima: Minima = []) -> dict[str, Any]:  # noqa: B006
     """What the dashboard and the report draw: every trial as a point with its numbers and its sub-network."""
     results: Results = request.app.state.searches.results(record.id)
-    goal, front = results.goal, results.record
     if maxima or minima:
         goal = goal_within(results, budgets(maxima, minima))
         front = front_record(results.trials, goal, search=results.record["search"])
-    return chart_data(
-        front=front, trials=results.trials, hypervolume_by_trial=hypervolume_by_trial(results.trials, goal)
-    )
+        results = replace(results, goal=goal, record=front)
+    return chart_data(results)
 
 
 @view_routes.get("/report", summary="Its report", response_class=HTMLResponse, responses=documented(404, 409))
 def report(request: Request, record: Visible) -> HTMLResponse:
     """One HTML page that holds everything it shows, as ``nas report`` writes it."""
     results: Results = request.app.state.searches.results(record.id)
-    page = report_page(
-        Path(record.id),
-        front=results.record,
-        trials=results.trials,
-        hypervolume_by_trial=hypervolume_by_trial(results.trials, results.goal),
-        comparison=results.comparison(),
-        device=(record.environment or {}).get("device", {}).get("name"),
-    )
+    page = report_page(Path(record.id), results, device=(record.environment or {}).get("device", {}).get("name"))
     return HTMLResponse(page, headers={"Content-Security-Policy": "sandbox allow-scripts allow-downloads"})
 
 

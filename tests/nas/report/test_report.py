@@ -4,14 +4,13 @@ from typing import Any
 import pytest
 
 from nas.report import ReportFiles, write_report
+from nas.results import results_of
 from nas.trial import Trial
-from tests.nas.report.conftest import HYPERVOLUME
+from tests.nas.report.conftest import SHAPE
 
 
 def write(folder: Path, front: dict[str, Any], trials: list[Trial]) -> ReportFiles:
-    return write_report(
-        folder, front=front, trials=trials, hypervolume_by_trial=HYPERVOLUME, comparison="It wins by 2 points."
-    )
+    return write_report(folder, results_of(SHAPE, trials, front))
 
 
 def test_files_are_where_the_run_directory_says(tmp_path: Path, front: dict[str, Any], trials: list[Trial]) -> None:
