@@ -277,11 +277,15 @@ def train_supernet(
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the config, such as steps=10; repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what it would train, read and need.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model so that its sub-networks are good as they are, into a supernet that a search can take."""
-    from nas.commands.train_supernet import run_training
+    from nas.commands.train_supernet import print_estimate, run_training
 
+    if dry_run:
+        print_estimate(config, overrides=overrides or [], as_json=as_json)
+        return
     run_training(config, out=out, overrides=overrides or [], resume=resume, as_json=as_json, console=_console())
 
 

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from evaluators import make_evaluator
 from evaluators.bundled_text import CALIBRATION_TEXT
 from evaluators.encoder_tasks import make_task
+from evaluators.inputs import require_positions
 from nas.accelerating import accelerator_for
 from nas.config import SearchConfig
 from nas.environment import describe_environment
@@ -33,13 +34,17 @@ from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import predicted_s
 from nas.run_directory import RunDirectory, write_whole
 from nas.supernet.calibration import token_sequences
+from nas.supernet.families import family_of
 from nas.supernet.importance import importance_scores, rank
+from nas.supernet.loading import load_skeleton
 from nas.supernet.quiet import without_progress_bars
 from nas.supernet.ranking_file import RANKING, ranking_to_json, read_ranking
+from nas.supernet.shape import shape_of
 from nas.supernet.supernet import Supernet
 from nas.supernet_training.checkpoint import fingerprint
 from nas.supernet_training.config import TrainSupernetConfig
 from nas.supernet_training.data import Examples, Sequences, TrainingData
+from nas.supernet_training.estimate import Estimate, estimate
 from nas.supernet_training.sampling import CalibratedSampler, Cost, RandomSampler, Sampler
 from nas.supernet_training.scalars import Record, tensorboard_scalars
 from nas.supernet_training.stopping import stop_requests
@@ -114,6 +119,24 @@ def train_supernet(
                 _write(supernet, dtypes, training, config, folder)
         accelerator.wait_for_everyone()
     return _read_record(folder)
+
+
+def estimate_training(config: TrainSupernetConfig) -> Estimate:
+    """What a training will come to; no weight is loaded, and no data.
+
+    Raises:
+        ModelLoadingError: There is no such model, or its config cannot be read.
+        UnsupportedArchitectureError: No adapter knows it.
+        SearchSpaceError: The space does not fit it.
+        EvaluationError: Its context is shorter than the sequences.
+    """
+    model = config.model
+    skeleton = load_skeleton(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    family, shape = family_of(skeleton.config.model_type), shape_of(skeleton.config)
+    make_space(config.space.type, shape, UnitRanking.as_numbered(shape), **config.space.options)
+    if family.is_decoder:
+        require_positions(skeleton, config.sequence_tokens)
+    return estimate(skeleton, family, shape, config)
 
 
 def training_config_of(config: SearchConfig) -> TrainSupernetConfig:
@@ -201,6 +224,7 @@ def _data(supernet: Supernet, config: TrainSupernetConfig) -> TrainingData:
         sequence_tokens=config.sequence_tokens,
         purpose="training",
     )
+    require_positions(supernet.model, config.sequence_tokens)
     return Sequences(ids_ST=ids_ST, batch_size=config.batch_size, seed=config.seed)
 
 

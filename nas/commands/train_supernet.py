@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from nas.supernet_training.config import load_training_config
-from nas.train_supernet import train_supernet
+from nas.train_supernet import estimate_training, train_supernet
 from nas.training_progress import TrainingProgress
 
 
@@ -35,3 +37,27 @@ def run_training(
         print(json.dumps(record, indent=2))
     else:
         print(f"Supernet: {out}")
+
+
+def print_estimate(config_path: Path, *, overrides: Sequence[str], as_json: bool) -> None:
+    """Prints what a training would train, read and need, without loading a weight.
+
+    Raises:
+        ValueError: One of the subclasses that say what is wrong with the config or the model.
+    """
+    config = load_training_config(config_path, overrides)
+    found = estimate_training(config)
+    numbers = {**asdict(found), "total_bytes": found.total_bytes}
+    if as_json:
+        print(json.dumps(numbers, indent=2))
+        return
+    table = Table(title=f"{config.model.name}, before any weight is loaded", title_justify="left", show_header=False)
+    for name, number in numbers.items():
+        what, _, unit = name.removeprefix("num_").replace("_", " ").rpartition(" ")
+        if number is None:
+            table.add_row(name.removeprefix("num_"), "as many as the examples have")
+        elif unit == "bytes":
+            table.add_row(f"{what}, about", f"{number / 2**30:.2f} GiB")
+        else:
+            table.add_row(name.removeprefix("num_"), f"{number:,}")
+    Console().print(table)

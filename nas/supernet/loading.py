@@ -126,6 +126,18 @@ def load_config(id_or_folder: str | Path, *, revision: str | None, trust_remote_
     return config
 
 
+def load_skeleton(id_or_folder: str | Path, *, revision: str | None, trust_remote_code: bool) -> PreTrainedModel:
+    """A model's modules without its weights, on the meta device. The arguments are those of ``Supernet.load``.
+
+    Raises:
+        ModelLoadingError: There is no such model, or its config cannot be read.
+    """
+    config = load_config(id_or_folder, revision=revision, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        model: PreTrainedModel = _build(_model_class(config), config)
+    return model
+
+
 def pick_device(device: str) -> torch.device:
     """The device that ``device`` names; ``auto`` is the first GPU, or the CPU.
 

@@ -76,7 +76,8 @@ def weights(folder: Path) -> bytes:
 @pytest.mark.parametrize("keys", [{}, {"lora": {"rank": 2}, "sampling": {"type": "calibrated", "num_bins": 4}}])
 def test_the_folder_is_a_model_with_its_ranking(model: Path, tmp_path: Path, keys: dict[str, Any]) -> None:
     told: list[SupernetStep] = []
-    record = train_supernet(settings(model, **keys), tmp_path / "out", resume=False, on_step=told.append)
+    config = settings(model, learning_rate=1e-3, **keys)
+    record = train_supernet(config, tmp_path / "out", resume=False, on_step=told.append)
     assert [step.number for step in told] == [1, 2, 3, 4]
     assert json.loads((tmp_path / "out" / RECORD).read_text()) == record
     assert record["training"]["losses"]["largest"] == [step.loss for step in told]
@@ -230,7 +231,7 @@ def test_an_encoder_learns_examples_and_no_text(tmp_path: Path) -> None:
     record = {
         "model": {"name": str(tmp_path / "encoder"), "device": "cpu"},
         "importance": {"examples": {"classification": {"data": data}}},
-        "steps": 30,
+        "steps": 80,
         "batch_size": 16,
         "learning_rate": 3e-3,
     }
@@ -238,7 +239,7 @@ def test_an_encoder_learns_examples_and_no_text(tmp_path: Path) -> None:
         train_supernet(TrainSupernetConfig.model_validate(record), tmp_path / "out", resume=False)
     config = TrainSupernetConfig.model_validate(record | {"examples": {"classification": {"data": data}}})
     losses = train_supernet(config, tmp_path / "out2", resume=False)["training"]["losses"]["largest"]
-    assert losses[-1] < 0.5 * losses[0]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
 def test_sampling_by_latency_measures_a_table_once(model: Path, tmp_path: Path) -> None:
