@@ -159,9 +159,18 @@ def _within_context(supernet: Supernet, batches: list[Batch]) -> list[Batch]:
 
 
 def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[Batch]) -> Recoverer | None:
-    """What wins back quality inside a trial, or None."""
+    """What wins back quality inside a trial, or None.
+
+    Raises:
+        PreparationError: The space cuts heads, which no recovery can mend.
+    """
     if config.recovery.type == "none":
         return None
+    if config.space.type in RANKED_WITHIN_HEADS:
+        raise PreparationError(
+            f"A recovery needs whole heads, and the space {config.space.type} removes dimensions within them, got "
+            f"recovery.type={config.recovery.type}; set it to none, or choose the space joint."
+        )
     return Recoverer(recovery_named(config.recovery.type), supernet, batches)
 
 
