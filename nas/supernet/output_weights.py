@@ -62,8 +62,8 @@ def require_fitting(weights: OutputWeights, sub_network: SubNetwork) -> None:
     shape = sub_network.shape
     if sub_network.cuts_heads and weights.attention:
         raise OutputWeightsError(
-            "Output weights of attention must be of whole heads, got some for a sub-network that lacks dimensions within "
-            "heads; leave those of attention out, or give all its weights as OwnWeights."
+            "Output weights of attention must be of whole heads, got some for a sub-network that lacks dimensions "
+            "within heads; leave those of attention out, or give all its weights as OwnWeights."
         )
     widths: tuple[tuple[SublayerName, tuple[int, ...], int], ...] = (
         ("attention", sub_network.num_heads, shape.head_dim),

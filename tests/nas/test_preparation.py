@@ -68,6 +68,6 @@ def test_spaces_that_cut_heads_take_no_recovery() -> None:
     )
     supernet = Supernet(tiny.llama(), tiny.tokenizer())
     with pytest.raises(
-        PreparationError, match="needs whole heads, and the space intra_attention .*refit; set it to none"
+        PreparationError, match=r"needs whole heads, and the space intra_attention .*refit; set it to none"
     ):
         make_recoverer(config, supernet, [])

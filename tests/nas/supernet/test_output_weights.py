@@ -9,8 +9,8 @@ from nas.supernet.masking import UnitScales, scaled
 from nas.supernet.output_weights import OutputWeights, OutputWeightsError, sublayer_of
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
-from tests.nas.supernet.test_supernet import assert_equal_logits, candidates, logits_of, random_ranking
 from tests.nas.supernet.cut_sub_networks import cut_candidates
+from tests.nas.supernet.test_supernet import assert_equal_logits, candidates, logits_of, random_ranking
 from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, tiny_model, token_ids
 
 families = pytest.mark.parametrize("name", TINY_MODELS)
