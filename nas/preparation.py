@@ -217,9 +217,18 @@ def _proposals(config: SearchConfig, evidence: Evidence, costs: UnitCosts) -> It
 
 
 def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[Batch]) -> Recoverer | None:
-    """What wins back quality inside a trial, or None."""
+    """What wins back quality inside a trial, or None.
+
+    Raises:
+        PreparationError: The space cuts heads, which output weights alone cannot mend.
+    """
     if config.recovery.type == "none" or config.recovery.is_of_finalists:
         return None
+    if config.space.type in RANKED_WITHIN_HEADS:
+        raise PreparationError(
+            f"A recovery needs whole heads, and the space {config.space.type} removes dimensions within them, got "
+            f"recovery.type={config.recovery.type}; set it to none, or choose the space joint."
+        )
     return Recoverer(recovery_named(config.recovery.type), supernet, batches)
 
 

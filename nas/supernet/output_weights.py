@@ -60,6 +60,11 @@ def require_fitting(weights: OutputWeights, sub_network: SubNetwork) -> None:
         OutputWeightsError: One does not.
     """
     shape = sub_network.shape
+    if sub_network.cuts_heads and weights.attention:
+        raise OutputWeightsError(
+            "Output weights of attention must be of whole heads, got some for a sub-network that lacks dimensions "
+            "within heads; leave those of attention out, or give all its weights as OwnWeights."
+        )
     widths: tuple[tuple[SublayerName, tuple[int, ...], int], ...] = (
         ("attention", sub_network.num_heads, shape.head_dim),
         ("mlp", sub_network.num_neurons, 1),

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from evaluators.base import EvaluationError
-from nas.config import ImportanceConfig
-from nas.preparation import PreparationError, calibration_examples
+from nas.config import ImportanceConfig, parse_config
+from nas.preparation import PreparationError, calibration_examples, make_recoverer
 from nas.supernet.supernet import Supernet
 from tests.evaluators import tiny
 
@@ -59,3 +59,15 @@ def test_examples_longer_than_the_context(data: Path) -> None:
 def test_examples_without_a_tokenizer(data: Path) -> None:
     with pytest.raises(PreparationError, match="need a tokenizer, and the model has none; save one into its folder"):
         calibration_examples(Supernet(tiny.bert()), importance(data))
+
+
+def test_spaces_that_cut_heads_take_no_recovery() -> None:
+    config = parse_config(
+        "{model: bundled, space: {type: intra_attention}, objectives: [perplexity, parameters], trials: 2, "
+        "recovery: {type: refit}}"
+    )
+    supernet = Supernet(tiny.llama(), tiny.tokenizer())
+    with pytest.raises(
+        PreparationError, match=r"needs whole heads, and the space intra_attention .*refit; set it to none"
+    ):
+        make_recoverer(config, supernet, [])

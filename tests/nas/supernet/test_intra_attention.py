@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from nas.supernet.masking import masked
+from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 from tests.nas.supernet.cut_sub_networks import cut_candidates
+from tests.nas.supernet.test_own_weights import trained
 from tests.nas.supernet.test_supernet import (
     _generate,
     decoders,
@@ -113,3 +115,25 @@ def test_removed_parameters_are_gone(name: str) -> None:
                 values = shape.head_dim - int(cut.value_dims_LKD[index, group].sum())
                 expected -= queries * row * (heads + 1) + values * (row + heads * shape.hidden_size)
         assert num_parameters(supernet.extract(cut)) == expected
+
+
+@families
+def test_weights_of_its_own_take_the_places_of_the_supernets(name: str) -> None:
+    supernet, ids = Supernet(tiny_model(name).double()), token_ids()
+    cut = cut_candidates(supernet.shape)[-1]
+    model = trained(supernet.extract(cut), seed=0)
+    weights, expected = OwnWeights.of(model), logits_of(model, ids)
+    supernet.order_by(random_ranking(supernet.shape, np.random.default_rng(1)))
+    with supernet.activate(cut, weights) as active:
+        torch.testing.assert_close(logits_of(active, ids), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(logits_of(supernet.extract(cut, weights), ids), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_kernels_that_need_equal_widths_are_refused() -> None:
+    supernet = Supernet(tiny_model("llama"))
+    with supernet.activate(cut_candidates(supernet.shape)[0]) as model:
+        model.config._attn_implementation = "flex_attention"
+        with pytest.raises(
+            ValueError, match="need the sdpa or eager attention, got flex_attention; load the model with"
+        ):
+            model.base_model.layers[0].self_attn(torch.zeros(1, 3, 32))  # type: ignore[operator, index]

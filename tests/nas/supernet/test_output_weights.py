@@ -9,6 +9,7 @@ from nas.supernet.masking import UnitScales, scaled
 from nas.supernet.output_weights import OutputWeights, OutputWeightsError, sublayer_of
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
+from tests.nas.supernet.cut_sub_networks import cut_candidates
 from tests.nas.supernet.test_supernet import assert_equal_logits, candidates, logits_of, random_ranking
 from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, tiny_model, token_ids
 
@@ -193,3 +194,11 @@ def test_weights_are_not_reordered_under_new_output_weights() -> None:
     full = SubNetwork.full(supernet.shape)
     with supernet.activate(full, OutputWeights()), pytest.raises(RuntimeError, match="cannot be reordered"):
         supernet.order_by(supernet.ranking)
+
+
+def test_attention_weights_of_cut_heads_are_refused() -> None:
+    supernet = Supernet(tiny_model("llama"))
+    cut = cut_candidates(supernet.shape)[0]
+    weights = OutputWeights(attention={0: torch.zeros(32, 32)})
+    with pytest.raises(OutputWeightsError, match="must be of whole heads"), supernet.activate(cut, weights):
+        pass

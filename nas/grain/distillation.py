@@ -1,0 +1,80 @@
+"""What the student learns from: the teacher's predictions, and its hidden states.
+
+    soft cross-entropy   T² · mean over examples (or tokens) of  - Σ softmax(z_teacher / T) log softmax(z_student / T)
+    hidden states        Σ over the embeddings and the layers of  mean ( H_student W_i - H_teacher )²
+
+each W_i a matrix of its own that begins as the identity. arXiv:2212.07634 matches some of the layers, here all take
+part.
+
+Legend: B batch, T tokens, D hidden_size.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from evaluators.inputs import Batch
+from search_spaces.sub_network import SubNetwork
+
+_PREDICTIONS = ("logits", "start_logits", "end_logits")
+
+
+def soft_cross_entropy(student: Any, teacher: Any, batch: Batch, temperature: float) -> Tensor:
+    """Of all that the two predict, each with the same weight; padding predicts nothing.
+
+    Args:
+        student: Outputs of a model.
+        teacher: Outputs of another for the same batch.
+        batch: That batch.
+        temperature: T.
+    """
+    names = [name for name in _PREDICTIONS if name in teacher]
+    losses = []
+    for name in names:
+        ours, theirs = student[name].float() / temperature, teacher[name].float() / temperature
+        if ours.dim() == 3:
+            ours, theirs = ours[batch.tokens_BT], theirs[batch.tokens_BT]
+        losses.append(functional.cross_entropy(ours, functional.softmax(theirs, dim=-1)))
+    return torch.stack(losses).mean() * temperature**2
+
+
+class HiddenStates(nn.Module):
+    """Compares hidden states.
+
+    Args:
+        num_layers: Of the teacher.
+        hidden_size: Of both.
+    """
+
+    def __init__(self, num_layers: int, hidden_size: int) -> None:
+        super().__init__()
+        self.matrices = nn.ModuleList([nn.Linear(hidden_size, hidden_size, bias=False) for _ in range(num_layers + 1)])
+        for matrix in self.matrices:
+            nn.init.eye_(matrix.get_parameter("weight"))
+
+    def forward(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], batch: Batch, states: Sequence[int]
+    ) -> Tensor:
+        """The sum over ``states`` of the mean squared error, padding left out.
+
+        Args:
+            student: One hidden state ``(B, T, D)`` for each of ``states``.
+            teacher: All hidden states of the teacher.
+            batch: What both read.
+            states: Numbers of the teacher's that the student's are compared with.
+        """
+        tokens_BT = batch.tokens_BT
+        losses = [
+            functional.mse_loss(self.matrices[number](ours[tokens_BT]).float(), teacher[number][tokens_BT].float())
+            for ours, number in zip(student, states, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+
+def compared_states(sub_network: SubNetwork) -> list[int]:
+    """The embeddings' state and those behind kept layers; what is behind the last kept one stands for the last."""
+    kept = sub_network.kept_layers
+    return [0, *(index + 1 for index in kept[:-1]), sub_network.shape.num_layers]

@@ -1,0 +1,309 @@
+"""GRAIN: units within heads leave a fine-tuned model while it learns from what it was.
+
+Each step the student, gated, is compared with the teacher. The gradient of the cross-entropy alone gives the units'
+scores and the gradient of the hidden states' error comes on top before the step (gradient separation: what the hidden
+states want says nothing about what the task needs). From one fifth of the steps to two fifths the least units leave;
+then the sub-network is cut out, and trains on as the small model that it is.
+
+arXiv:2212.07634. Where we differ: the last three fifths run on the extracted model, with the moments of AdamW cut out
+like its weights, which computes the same and takes a fraction of the time; every layer's hidden state is compared; and
+``units.py`` and ``distillation.py`` say what else. The embeddings are not factorised.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from transformers import PreTrainedModel
+
+from evaluators.inputs import Batch
+from nas.grain.config import GrainConfig, GrainError
+from nas.grain.distillation import HiddenStates, compared_states, soft_cross_entropy
+from nas.grain.gates import Gates, gated
+from nas.grain.units import Parameters, Units, UnitScores, prune
+from nas.pruners.costs import parameter_costs
+from nas.supernet.own_weights import OwnWeights
+from nas.supernet.supernet import Supernet
+from search_spaces.sub_network import SubNetwork
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrainStep:
+    """How a run stands after a step.
+
+    Attributes:
+        number: Steps done.
+        num_steps: Steps in all.
+        loss: Of this step's batch: cross-entropy and hidden states together.
+        density: Share of the parameters of units that is kept.
+        num_skipped: Batches so far whose loss or gradient was infinite or NaN.
+    """
+
+    number: int
+    num_steps: int
+    loss: float
+    density: float
+    num_skipped: int
+
+
+def grain(
+    supernet: Supernet,
+    batches: Sequence[Batch],
+    config: GrainConfig,
+    *,
+    on_step: Callable[[GrainStep], None] = lambda _: None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 100,
+) -> tuple[SubNetwork, OwnWeights]:
+    """Prunes and trains at once.
+
+    The same config on the same machine gives the same weights, and so does a run that was cut short and taken up from
+    its checkpoint (on a CPU). torch's global generator is left as it was.
+
+    Args:
+        supernet: The teacher: fine-tuned, its units in their original order, with nothing active. Left as it is.
+        batches: Training examples; labels are not looked at.
+        config: How much to keep, and how to train.
+        on_step: Called after every step; what it raises ends the run, which a checkpoint survives.
+        checkpoint: A file to go on from where it exists, and that is written every ``checkpoint_every`` steps.
+        checkpoint_every: Steps.
+
+    Returns:
+        What is kept, and its trained weights: for ``Supernet.activate`` and ``Supernet.extract``.
+
+    Raises:
+        GrainError: No batch, a supernet that was reordered, a density too low, too many losses in a row that are not
+            finite, or a checkpoint of another run.
+    """
+    if not batches:
+        raise GrainError("GRAIN needs at least one batch of training examples, got none; give more data.")
+    _require_original_order(supernet)
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        torch.manual_seed(config.seed)
+        run = _Run(supernet, config)
+        if checkpoint is not None and checkpoint.exists():
+            run.resume(checkpoint)
+        while run.step < config.num_steps:
+            on_step(run.advance(_batch(batches, config.seed, run.step)))
+            if checkpoint is not None and (run.step % checkpoint_every == 0 or run.step == config.num_steps):
+                run.save(checkpoint)
+        return run.result()
+
+
+class _Run:
+    """One run: the student, gated at first and extracted later, and everything that a checkpoint holds."""
+
+    def __init__(self, supernet: Supernet, config: GrainConfig) -> None:
+        self._teacher, self._config = supernet, config
+        self._units = Units.all_of(supernet.shape)
+        self._scores = UnitScores.zeros(supernet.shape)
+        self._parameters = Parameters.of(supernet.shape, parameter_costs(supernet))
+        # What must stay may hold more than was asked for: say so now, not after a part of the training.
+        prune(self._units, self._scores, self._parameters, config.density, config)
+        self._student: Supernet | None = Supernet(copy.deepcopy(supernet.model).float())
+        self._model: PreTrainedModel = self._student.model
+        self._hidden = HiddenStates(supernet.shape.num_layers, supernet.shape.hidden_size).to(supernet.device)
+        self._set_up()
+        self.step = self._skipped = self._skipped_in_a_row = 0
+
+    def _set_up(self) -> None:
+        """Makes the present model trainable."""
+        self._model.train().requires_grad_(True)
+        self._optimizer = AdamW(
+            _groups([*self._model.parameters(), *self._hidden.parameters()], self._config.weight_decay),
+            lr=self._config.learning_rate,
+        )
+
+    def _rate(self) -> float:
+        num_steps, warmup = self._config.num_steps, max(1, self._config.num_steps // 10)
+        return self._config.learning_rate * min((self.step + 1) / warmup, (num_steps - self.step) / num_steps)
+
+    def advance(self, batch: Batch) -> GrainStep:
+        """One step, and the removals that are due after it."""
+        config = self._config
+        batch = batch.unlabelled.to(self._teacher.device)
+        loss = self._learn(batch) if self._student is None else self._learn_and_score(batch, self._student)
+        finite = math.isfinite(loss) and all(
+            bool(one.grad.isfinite().all()) for one in self._trained() if one.grad is not None
+        )
+        if finite:
+            nn.utils.clip_grad_norm_(self._trained(), config.max_grad_norm)
+            for group in self._optimizer.param_groups:
+                group["lr"] = self._rate()
+            self._optimizer.step()
+            self._skipped_in_a_row = 0
+        else:
+            self._skip()
+        self._optimizer.zero_grad()
+        self.step += 1
+        if self._student is not None:
+            self._units = prune(self._units, self._scores, self._parameters, config.density_after(self.step), config)
+            if self.step >= config.last_removal:
+                self._cut_out(self._student)
+        return GrainStep(
+            number=self.step,
+            num_steps=config.num_steps,
+            loss=loss,
+            density=self._parameters.total(self._units) / self._parameters.total(Units.all_of(self._units.shape)),
+            num_skipped=self._skipped,
+        )
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= self._config.max_skipped:
+            raise GrainError(
+                f"Losses and gradients must be finite, got {self._skipped_in_a_row} batches in a row that had infinite "
+                "or NaN ones; lower learning_rate, or set bfloat16 to false."
+            )
+
+    def _learn_and_score(self, batch: Batch, student: Supernet) -> float:
+        """Gradients of both losses, with scores from the first alone."""
+        with gated(student, self._units) as gates:
+            cross_entropy, hidden = self._losses(batch)
+            cross_entropy.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+            self._take_scores(gates)
+            hidden.backward()  # type: ignore[no-untyped-call]
+        return float((cross_entropy + hidden).detach())
+
+    def _take_scores(self, gates: Gates) -> None:
+        new = gates.scores(self._units.shape)
+        if all(np.isfinite(one).all() for one in (new.queries_LKU, new.values_LKD, new.neurons_LN)):
+            self._scores = self._scores.smoothed(new, self._config.smoothing)
+
+    def _learn(self, batch: Batch) -> float:
+        cross_entropy, hidden = self._losses(batch)
+        loss = cross_entropy + hidden
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        named: dict[str, Any] = {**batch.inputs, "output_hidden_states": True}
+        if self._teacher.family.is_decoder:
+            named["use_cache"] = False
+        states = compared_states(self._units.sub_network)
+        with torch.autocast(self._teacher.device.type, dtype=torch.bfloat16, enabled=self._config.bfloat16):
+            with torch.no_grad():
+                teacher = self._teacher.model(**named)
+            student = self._model(**named)
+            ours = student.hidden_states
+            if self._student is not None:
+                ours = [ours[number] for number in states]
+            hidden = self._hidden(ours, teacher.hidden_states, batch, states)
+        cross_entropy = soft_cross_entropy(student, teacher, batch, self._config.temperature)
+        return cross_entropy, self._config.hidden_weight * hidden
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [*self._model.parameters(), *self._hidden.parameters()]
+
+    def _cut_out(self, student: Supernet) -> None:
+        """Goes on with the extracted model; rows and columns of AdamW's moments are cut out as those of weights are."""
+        before, step = self._optimizer.state, self.step
+        hidden = {one: before[one] for one in self._hidden.parameters() if one in before}
+        moments = {name: _cut_moments(student, self._units.sub_network, before, name) for name in _MOMENTS}
+        student.model.eval().requires_grad_(False)
+        self._model, self._student = student.extract(self._units.sub_network), None
+        self._set_up()
+        for name, parameter in self._model.named_parameters():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                **{moment: moments[moment][name] for moment in _MOMENTS},
+            }
+        self._optimizer.state.update(hidden)
+
+    def result(self) -> tuple[SubNetwork, OwnWeights]:
+        """What is kept, and its weights."""
+        sub_network = self._units.sub_network
+        model = self._model if self._student is None else self._student.extract(sub_network)
+        return sub_network, OwnWeights.of(model)
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint through a temporary name."""
+        state = {
+            "config": self._config,
+            "shape": self._units.shape,
+            "step": self.step,
+            "skipped": (self._skipped, self._skipped_in_a_row),
+            "cut_out": self._student is None,
+            "units": self._units,
+            "scores": self._scores,
+            "model": self._model.state_dict(),
+            "hidden": self._hidden.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        temporary = path.with_name(f".{path.name}.tmp")
+        torch.save(state, temporary)
+        temporary.rename(path)
+
+    def resume(self, path: Path) -> None:
+        """Goes on from a checkpoint of the same run.
+
+        Raises:
+            GrainError: It is of another, or damaged.
+        """
+        try:
+            state = torch.load(path, map_location=self._teacher.device, weights_only=False)
+        except Exception as error:
+            raise GrainError(
+                f"A checkpoint must be readable, got {path} ({error}); remove it to begin anew."
+            ) from error
+        if (state["config"], state["shape"]) != (self._config, self._units.shape):
+            raise GrainError(
+                f"A checkpoint must be of the same model and config, got {path} of {state['config']}; remove it, or "
+                "take its config."
+            )
+        self._units, self._scores = state["units"], state["scores"]
+        if state["cut_out"]:
+            self._model, self._student = self._teacher.extract(self._units.sub_network).float(), None
+            self._set_up()
+        self._model.load_state_dict(state["model"])
+        self._hidden.load_state_dict(state["hidden"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step, (self._skipped, self._skipped_in_a_row) = state["step"], state["skipped"]
+        torch.set_rng_state(state["random"].cpu())
+
+
+def _cut_moments(student: Supernet, sub_network: SubNetwork, state: Any, moment: str) -> dict[str, Tensor]:
+    """One of AdamW's moments for each parameter of the extracted model, by its name."""
+    whole = Supernet(copy.deepcopy(student.model))
+    with torch.no_grad():
+        for ours, theirs in zip(whole.model.parameters(), student.model.parameters(), strict=True):
+            ours.copy_(state[theirs][moment]) if theirs in state else ours.zero_()
+    return dict(whole.extract(sub_network).named_parameters())
+
+
+def _groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters that decay (matrices), and those that do not (biases, norms)."""
+    return [
+        {"params": [one for one in parameters if one.dim() > 1], "weight_decay": weight_decay},
+        {"params": [one for one in parameters if one.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def _batch(batches: Sequence[Batch], seed: int, step: int) -> Batch:
+    """The batch of a step: all of them in an order drawn from the seed and the epoch, again and again."""
+    epoch, position = divmod(step, len(batches))
+    return batches[np.random.default_rng((seed, epoch)).permutation(len(batches))[position]]
+
+
+def _require_original_order(supernet: Supernet) -> None:
+    heads_LH, groups_LK, neurons_LN = (
+        supernet.ranking.heads_LKG,
+        supernet.ranking.kv_groups_LK,
+        supernet.ranking.neurons_LN,
+    )
+    if any((np.diff(units.reshape(len(units), -1)) != 1).any() for units in (heads_LH, groups_LK, neurons_LN)):
+        raise GrainError(
+            "GRAIN needs a supernet whose units lie in their original order, got one that was ranked; load it anew."
+        )
