@@ -1,10 +1,4 @@
-"""Finalists: the members of a front, recovered by training, with their scores before it kept beside those after.
-
-A recovered trial has two measurements of each score: under its name the one that counts, taken with the recovered
-weights, and under the name with ``BEFORE_RECOVERY_SUFFIX`` the one of the search. That there are two is what says that
-training has been tried. Where it bettered no score, the sub-network keeps its scores, flagged ``NOT_RECOVERED``, and
-the weights it had.
-"""
+"""Recovering a finalist, a member of a front, by training; ``recovered.py`` says what a trial then tells."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,52 +23,6 @@ class WeightsKeeper(Protocol):
 
     def keep_weights(self, sub_network: SubNetwork, kind: WeightsKind, weights: OwnWeights) -> None:
         """Keeps them."""
-
-
-def was_tried(trial: Trial) -> bool:
-    """Whether training has been tried on it."""
-    return any(name.endswith(BEFORE_RECOVERY_SUFFIX) for name in trial.measurements)
-
-
-def is_recovered(trial: Trial) -> bool:
-    """Whether its scores are those of recovered weights."""
-    names = [name.removesuffix(BEFORE_RECOVERY_SUFFIX) for name in trial.measurements if _is_before(name)]
-    return any(NOT_RECOVERED not in trial.measurements[name].flags for name in names)
-
-
-def before_recovery(trial: Trial) -> Trial:
-    """The trial with the scores that it had in the search."""
-    before = {
-        name.removesuffix(BEFORE_RECOVERY_SUFFIX): one for name, one in trial.measurements.items() if _is_before(name)
-    }
-    return replace(trial, measurements={**trial.measurements, **before})
-
-
-def ranks(trials: Sequence[Trial], name: str, *, maximize: bool) -> dict[int, tuple[int, int]]:
-    """The places of recovered trials among each other by one score, before recovery and after it.
-
-    Args:
-        trials: Those not recovered are left out.
-        name: Of the score.
-        maximize: Whether more is better.
-
-    Returns:
-        By the trial's number, from 1 for the best; equal values share a place.
-    """
-    before_name = name + BEFORE_RECOVERY_SUFFIX
-    sign = -1 if maximize else 1
-    values = {
-        trial.number: tuple(sign * trial.measurements[one].value for one in (before_name, name))
-        for trial in trials
-        if before_name in trial.measurements
-    }
-    return {
-        number: (
-            1 + sum(other[0] < own[0] for other in values.values()),
-            1 + sum(other[1] < own[1] for other in values.values()),
-        )
-        for number, own in values.items()
-    }
 
 
 def recover_finalist(
@@ -120,10 +68,6 @@ def recover_finalist(
         problem = "No score was bettered."
     watcher.ends(what, problem=problem)
     return _with_both(trial, {} if problem else anew, judge.scoring)
-
-
-def _is_before(name: str) -> bool:
-    return name.endswith(BEFORE_RECOVERY_SUFFIX)
 
 
 def _sentence(error: Exception) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nas.config import SearchConfig
 from nas.objectives import Constraint, Objective
 from nas.pareto import hypervolume, non_dominated, reference_point
+from nas.recovered import before_recovery, was_tried
 from nas.trial import Judged, Trial, TrialState
 
 SCHEMA_VERSION = 1
@@ -135,11 +136,17 @@ def front_record_of(
 
 
 def compare_with_uniform(trials: Sequence[Trial], goal: Goal) -> str:
-    """One honest sentence: does the front hold anything better than uniform-width pruning in every objective?"""
+    """One honest sentence: does the front hold anything better than uniform-width pruning in every objective?
+
+    Where finalists were recovered by training, all are compared by their scores before it: only some of the
+    uniform-width models are finalists.
+    """
+    members = [trial for trial in front_of(trials, goal) if trial.source not in {"uniform", "supernet"}]
+    note = " (scores before recovery)" if any(map(was_tried, trials)) else ""
+    trials, members = list(map(before_recovery, trials)), list(map(before_recovery, members))
     uniform = [trial for trial in trials if trial.source == "uniform" and trial.state is TrialState.COMPLETE]
     if not uniform:
         return "No uniform-width pruning was tried, so there is nothing to compare the front with."
-    members = [trial for trial in front_of(trials, goal) if trial.source not in {"uniform", "supernet"}]
     better = [
         (member, baseline)
         for member in members
@@ -149,7 +156,7 @@ def compare_with_uniform(trials: Sequence[Trial], goal: Goal) -> str:
     if not better:
         return (
             f"No gain over uniform-width pruning: none of the {len(members)} other front members is better than any of "
-            f"the {len(uniform)} uniform-width models in every objective."
+            f"the {len(uniform)} uniform-width models in every objective{note}."
         )
     beaten = {baseline.number for _, baseline in better}
     member, baseline = max(better, key=lambda pair: _margin(pair[0], pair[1], goal))
@@ -159,7 +166,7 @@ def compare_with_uniform(trials: Sequence[Trial], goal: Goal) -> str:
     ]
     return (
         f"Better than uniform-width pruning in every objective at {len(beaten)} of {len(uniform)} widths; for example "
-        f"trial {member.number} against trial {baseline.number}: {', '.join(pairs)}."
+        f"trial {member.number} against trial {baseline.number}: {', '.join(pairs)}{note}."
     )
 
 

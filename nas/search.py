@@ -17,13 +17,14 @@ from typing import Any
 
 from evaluators.base import Measurement
 from nas.config import SearchConfig
-from nas.finalists import recover_finalist, was_tried
+from nas.finalists import recover_finalist
 from nas.front import Goal, describe_search, front_of, front_record, hypervolume_by_trial
 from nas.judge import Judge
 from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, measurement_of_evaluator, objectives_of
 from nas.preparation import Prepared
 from nas.pruners import BudgetTooSmallError
+from nas.recovered import was_tried
 from nas.results import Results
 from nas.seeds import Seed, trained_seed
 from nas.store.base import SearchStore

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from evaluators.base import Measurement
+from evaluators.base import BEFORE_RECOVERY_SUFFIX, Measurement
+from nas.objectives import Objective
+from nas.recovered import ranks
 from nas.results import Results
 from nas.trial import Trial, TrialState
 from search_spaces.low_rank import weights_kept
@@ -47,14 +49,22 @@ def moment(seconds: float | None) -> str:
 
 
 def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
-    """One row a trial: who proposed it, what was measured, what is kept."""
+    """One row a trial: who proposed it, what was measured, what is kept.
+
+    Beside a score that training won back stand the score before it, and the trial's place among the recovered ones
+    before it and after.
+    """
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     table.add_column("from")
     objectives = [objective.name for objective in run.goal.objectives]
     limited = [one.name for one in run.goal.constraints if one.name not in objectives]
+    places = {one.name: found for one in run.goal.objectives if (found := ranks_by(run.trials, one))}
     for name in (*objectives, *limited):
         table.add_column(name.replace("_", " "), justify="right")
+        if name in places:
+            table.add_column("before", justify="right")
+            table.add_column("rank", justify="right")
         supernet = run.supernet.measurements.get(name)
         if supernet is not None and supernet.unit in _SCALES:
             table.add_column("×", justify="right")
@@ -63,17 +73,27 @@ def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
         table.add_column(heading, justify="right")
     for trial in trials:
         in_matrices = [f"{weights_kept(trial.sub_network):.0%}"] if has_ranks else []
-        cells = _cells(run, trial, (*objectives, *limited))
+        cells = _cells(run, trial, (*objectives, *limited), places)
         table.add_row(str(trial.number), trial.source, *cells, *_kept(trial), *in_matrices)
     return table
 
 
-def _cells(run: Results, trial: Trial, names: Sequence[str]) -> list[str]:
+def ranks_by(trials: Sequence[Trial], objective: Objective) -> dict[int, tuple[int, int]]:
+    """Places before recovery and after it, by the number of the trial; empty where nothing was recovered."""
+    return ranks(trials, objective.name, maximize=objective.direction == "maximize")
+
+
+def _cells(
+    run: Results, trial: Trial, names: Sequence[str], places: Mapping[str, Mapping[int, tuple[int, int]]]
+) -> list[str]:
     cells = []
     for name in names:
         measurement, supernet = trial.measurements.get(name), run.supernet.measurements.get(name)
         failed = "failed" if trial.state is TrialState.FAILED else "–"
         cells.append(failed if measurement is None else shown(measurement))
+        if name in places:
+            before, place = trial.measurements.get(name + BEFORE_RECOVERY_SUFFIX), places[name].get(trial.number)
+            cells += ["–" if before is None else shown(before), "–" if place is None else f"{place[0]} → {place[1]}"]
         if supernet is not None and supernet.unit in _SCALES:
             cells.append("" if measurement is None else f"{measurement.value / supernet.value:.2f}")
     return cells
@@ -95,7 +115,7 @@ def comparison_table(run: Results, trial: Trial, *, title: str) -> Table:
     for heading in ("supernet", trial.source, "×"):
         table.add_column(heading, justify="right")
     for name, measurement in trial.measurements.items():
-        supernet = run.supernet.measurements.get(name)
+        supernet = run.supernet.measurements.get(name.removesuffix(BEFORE_RECOVERY_SUFFIX))
         if supernet is not None:
             times = f"{measurement.value / supernet.value:.2f}" if measurement.unit in _SCALES else ""
             table.add_row(name.replace("_", " "), shown(supernet), shown(measurement), times)

@@ -3,7 +3,6 @@
 from rich.console import Console
 
 from nas.config import SearchConfig
-from nas.finalists import is_recovered
 from nas.preparation import (
     calibration_examples,
     gather_evidence,
@@ -13,6 +12,7 @@ from nas.preparation import (
 )
 from nas.progress import TrainingProgress
 from nas.pruners import TRAINED_PRUNERS, UnitCosts, flops_costs, parameter_costs
+from nas.recovered import is_recovered
 from nas.run import Run
 from nas.store.weights import WeightsFolder
 from nas.supernet.own_weights import OwnWeights, SubNetworkWeights

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from evaluators.base import Measurement
+from evaluators.base import BEFORE_RECOVERY_SUFFIX, Measurement
 from nas.objectives import Constraint
+from nas.recovered import ranks
 from nas.report.quantities import Quantity, Reading, describe_quantity
 from nas.trial import Trial, TrialState
 from search_spaces.low_rank import weights_kept
@@ -83,6 +84,8 @@ class Run:
         hypervolume: After each trial; None where unknown.
         elapsed_s: Time spent on the trials so far, after each trial.
         reference_point: By the objective's name, in the quantity's unit.
+        ranks: By the objective's name and the trial's number, its places among recovered trials before recovery and
+            after it; without objectives by which nothing was recovered.
     """
 
     search: Mapping[str, Any]
@@ -96,6 +99,7 @@ class Run:
     hypervolume: tuple[float | None, ...]
     elapsed_s: tuple[float, ...]
     reference_point: Mapping[str, float]
+    ranks: Mapping[str, Mapping[int, tuple[int, int]]]
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -168,6 +172,11 @@ def gather(*, front: Mapping[str, Any], trials: Sequence[Trial], hypervolume_by_
             for quantity in quantities
             if quantity.name in front["reference_point"]
         },
+        ranks={
+            one["name"]: places
+            for one in front["objectives"]
+            if (places := ranks(trials, one["name"], maximize=one["direction"] == "maximize"))
+        },
     )
 
 
@@ -191,10 +200,15 @@ def _measurements(record: Mapping[str, Any]) -> dict[str, Measurement]:
 
 
 def _quantities(front: Mapping[str, Any], measured: Sequence[Mapping[str, Measurement]]) -> tuple[Quantity, ...]:
-    """Objectives, then budgeted quantities, then what else is known of the supernet (``measured[0]``)."""
+    """Objectives, then budgeted quantities, then what else is known of the supernet (``measured[0]``).
+
+    At the end come scores before recovery.
+    """
     directions = {objective["name"]: objective["direction"] for objective in front["objectives"]}
     budgets = {constraint["name"]: Constraint.from_json(constraint) for constraint in front["constraints"]}
     units = {name: measurement.unit for name, measurement in measured[0].items()}
+    for numbers in measured[1:]:  # what scores were before recovery, which the supernet needed none of
+        units |= {name: one.unit for name, one in numbers.items() if name.endswith(BEFORE_RECOVERY_SUFFIX)}
     units |= {entry["name"]: entry["unit"] for entry in (*front["objectives"], *front["constraints"])}
     quantities = tuple(
         describe_quantity(
