@@ -118,7 +118,7 @@ def test_commands_and_the_command_line_are_the_outer_shell() -> None:
         ("typer", "nas.cli"),
         (
             "pydantic",
-            "nas.config nas.config_reading nas.config_sections nas.finetuning.config nas.recovery nas.supernet_training.config nas.service.api",
+            "nas.config nas.config_reading nas.config_sections nas.finetuning.config nas.supernet_training.config nas.service.api",
         ),
         ("pydantic_core", "nas.service.database"),
         ("fastapi", "nas.service.api nas.service.dashboard"),
