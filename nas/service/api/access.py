@@ -4,7 +4,7 @@ A token comes in the header ``Authorization``, or from a browser in a cookie tha
 its cookie whoever's page made the request, so what changes something must then come from a page of this server.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
@@ -92,7 +92,7 @@ def refuse_other_pages(request: Request, *, must_say: bool = False) -> None:
         )
 
 
-def needs(scope: Scope) -> Callable[[Identity], Identity]:
+def needs(scope: Scope) -> Callable[[Identity], Awaitable[Identity]]:
     """A dependency: who asks, if their token is good for ``scope``."""
 
     async def allowed(identity: Annotated[Identity, Depends(identify)]) -> Identity:  # async: needs no thread
