@@ -165,7 +165,9 @@ def _claim(folder: Path, config: TrainSupernetConfig, *, resume: bool) -> None:
     if (folder / CONFIG).exists() and resume:
         _refuse_changed(folder, config)
     elif is_used:
-        remedy = "go on with it by --resume, or choose another --out" if (folder / CONFIG).exists() else "choose another"
+        remedy = (
+            "go on with it by --resume, or choose another --out" if (folder / CONFIG).exists() else "choose another"
+        )
         raise TrainingError(f"A training needs a new or empty folder, and {folder} is in use; {remedy}.")
     else:
         write_whole(folder / CONFIG, config.to_yaml())
@@ -186,9 +188,7 @@ def _refuse_changed(folder: Path, config: TrainSupernetConfig) -> None:
         )
 
 
-def _curriculum(
-    supernet: Supernet, config: TrainSupernetConfig, folder: Path, accelerator: Accelerator
-) -> Curriculum:
+def _curriculum(supernet: Supernet, config: TrainSupernetConfig, folder: Path, accelerator: Accelerator) -> Curriculum:
     """Moves the model to its device and into float32, ranks and orders its units, and finds out what to learn from.
 
     The other processes wait for the main one, which ranks and measures; all read what it wrote.

@@ -21,7 +21,6 @@ from nas.supernet.families import Projection, Sublayer, Unit
 from nas.supernet.stand_ins import ConcatenatedProjection
 from search_spaces.shape import SupernetShape
 
-
 Kept = int | NDArray[np.int64]
 """Which units of a kind stay: so many from the first on, or those at these positions, in this order."""
 

@@ -291,5 +291,3 @@ def rate_share(step: int, config: SupernetTrainingConfig) -> float:
     if step < num_warmup:
         return (step + 1) / (num_warmup + 1)
     return (config.steps - step) / max(1, config.steps - num_warmup)
-
-

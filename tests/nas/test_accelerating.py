@@ -15,7 +15,9 @@ def test_the_cpu_is_taken_where_it_is_asked_for() -> None:
 
 
 def test_fp16_needs_a_gpu() -> None:
-    with pytest.raises(AcceleratorError, match="mixed_precision fp16 needs a CUDA GPU, got the device cpu; set bf16 or"):
+    with pytest.raises(
+        AcceleratorError, match="mixed_precision fp16 needs a CUDA GPU, got the device cpu; set bf16 or"
+    ):
         accelerator_for("cpu", "fp16")
 
 

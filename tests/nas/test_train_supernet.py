@@ -155,7 +155,15 @@ def test_a_kill_while_the_model_is_written(model: Path, tmp_path: Path, monkeypa
 def test_sigterm_ends_the_command_with_a_sentence(model: Path, tmp_path: Path) -> None:
     config = settings(model, steps=100_000, checkpoint_every=100_000)
     (tmp_path / "c.yaml").write_text(config.to_yaml())
-    command = [sys.executable, "-m", "nas.cli", "train-supernet", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "o")]
+    command = [
+        sys.executable,
+        "-m",
+        "nas.cli",
+        "train-supernet",
+        str(tmp_path / "c.yaml"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "o" / "unit_ranking.json").exists():
         assert process.poll() is None
@@ -165,6 +173,21 @@ def test_sigterm_ends_the_command_with_a_sentence(model: Path, tmp_path: Path) -
     assert process.returncode == 1
     assert "Error: Training was asked to stop and did at step" in told
     assert (tmp_path / "o" / CHECKPOINT).exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does_on_twice_the_batches(model: Path, tmp_path: Path) -> None:
+    """Batches are numbered through processes as they are through accumulation; up to the order of sums."""
+    train_supernet(settings(model, gradient_accumulation=2, lora={"rank": 2}), tmp_path / "one", resume=False)
+    (tmp_path / "c.yaml").write_text(settings(model, lora={"rank": 2}).to_yaml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "-m", "nas.cli"]
+    command += ["train-supernet", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "two")]
+    subprocess.run(command, check=True, env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"})
+    one, two = (Supernet.load(tmp_path / name, device="cpu").model.state_dict() for name in ("one", "two"))
+    original = Supernet.load(model, device="cpu").model.state_dict()
+    moved = sum(float((one[name] - original[name]).float().square().sum()) for name in one)
+    apart = sum(float((one[name] - two[name]).float().square().sum()) for name in one)
+    assert apart < 0.01 * moved
 
 
 def test_what_is_done_is_left_as_it_is(model: Path, tmp_path: Path) -> None:
@@ -203,7 +226,7 @@ def test_another_model_at_the_same_place_is_refused(model: Path, tmp_path: Path)
         train_supernet(config, tmp_path / "out", resume=False, on_step=crash)
     train_supernet(settings(model, steps=2), tmp_path / "other", resume=False)
     (model / "model.safetensors").write_bytes(weights(tmp_path / "other"))
-    with pytest.raises(CheckpointError, match="goes on with the model that it began with, and that of .* had other"):
+    with pytest.raises(CheckpointError, match=r"goes on with the model that it began with, and that of .* had other"):
         train_supernet(config, tmp_path / "out", resume=True)
 
 
@@ -292,5 +315,7 @@ def test_a_config_without_training_is_searched_as_it_is(model: Path, tmp_path: P
 
 
 def test_a_pruning_trains_nothing(model: Path) -> None:
-    with pytest.raises(PreparationError, match="A pruning trains no supernet, got a config with supernet_training; run"):
+    with pytest.raises(
+        PreparationError, match="A pruning trains no supernet, got a config with supernet_training; run"
+    ):
         prepare_pruning(parse_config(json.dumps(search_record(model))))

@@ -46,7 +46,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes | None) -> Non
     CHECKPOINT.save(tmp_path / "c")
     whole = (tmp_path / "c").read_bytes()
     (tmp_path / "c").write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(CheckpointError, match="must be a checkpoint as `nas train-supernet` wrote it, but it cannot be"):
+    with pytest.raises(
+        CheckpointError, match="must be a checkpoint as `nas train-supernet` wrote it, but it cannot be"
+    ):
         Checkpoint.load(tmp_path / "c", model="abc")
 
 

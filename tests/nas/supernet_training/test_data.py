@@ -25,7 +25,9 @@ def test_a_batch_depends_on_its_number_and_the_seed_alone() -> None:
 
 
 def test_less_than_a_batch_is_refused() -> None:
-    with pytest.raises(DataError, match="one batch of 8 sequences of 2 tokens, got 7 sequences; give a longer text, or"):
+    with pytest.raises(
+        DataError, match="one batch of 8 sequences of 2 tokens, got 7 sequences; give a longer text, or"
+    ):
         Sequences(ids_ST=IDS_ST, batch_size=8, seed=0)
 
 

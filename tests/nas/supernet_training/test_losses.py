@@ -77,7 +77,12 @@ def test_padding_of_a_text_is_left_out() -> None:
 
 def encoder_config(num_labels: int = 3) -> BertConfig:
     return BertConfig(
-        num_hidden_layers=1, hidden_size=16, num_attention_heads=2, intermediate_size=16, vocab_size=96, num_labels=num_labels
+        num_hidden_layers=1,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=16,
+        vocab_size=96,
+        num_labels=num_labels,
     )
 
 

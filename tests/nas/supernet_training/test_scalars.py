@@ -11,7 +11,9 @@ from nas.supernet_training.scalars import ScalarsError, tensorboard_scalars
 def test_without_the_package_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with (
-        pytest.raises(ScalarsError, match=r"needs the package tensorboard, and it is not installed; pip install 'nas-ll"),
+        pytest.raises(
+            ScalarsError, match=r"needs the package tensorboard, and it is not installed; pip install 'nas-ll"
+        ),
         tensorboard_scalars(tmp_path),
     ):
         pass

@@ -61,9 +61,7 @@ def trained(
         data=data or Sequences(ids_ST=counting(), batch_size=config.batch_size, seed=config.seed),
     )
     accelerator = accelerator_for("cpu", config.mixed_precision)
-    done = train(
-        supernet, curriculum, config, accelerator, path=path, model="m", on_step=on_step, must_stop=must_stop
-    )
+    done = train(supernet, curriculum, config, accelerator, path=path, model="m", on_step=on_step, must_stop=must_stop)
     return supernet, done
 
 
@@ -114,7 +112,9 @@ def test_a_break_changes_no_bit(tmp_path: Path, keys: dict[str, Any], break_afte
 
 def test_a_request_to_stop_is_met_after_the_step(tmp_path: Path) -> None:
     told: list[int] = []
-    with pytest.raises(TrainingStoppedError, match=r"stop and did at step 3 of 6, with a checkpoint .*; go on with --res"):
+    with pytest.raises(
+        TrainingStoppedError, match=r"stop and did at step 3 of 6, with a checkpoint .*; go on with --res"
+    ):
         trained(tmp_path / "c", on_step=lambda step: told.append(step.number), must_stop=lambda: len(told) == 3)
     resumed, _ = trained(tmp_path / "c", on_step=lambda step: told.append(step.number))
     assert told == [1, 2, 3, 4, 5, 6]
