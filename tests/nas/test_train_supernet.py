@@ -180,7 +180,7 @@ def test_two_processes_train_as_one_does_on_twice_the_batches(model: Path, tmp_p
     """Batches are numbered through processes as they are through accumulation; up to the order of sums."""
     train_supernet(settings(model, gradient_accumulation=2, lora={"rank": 2}), tmp_path / "one", resume=False)
     (tmp_path / "c.yaml").write_text(settings(model, lora={"rank": 2}).to_yaml())
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "-m", "nas.cli"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "nas.cli"]
     command += ["train-supernet", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "two")]
     subprocess.run(command, check=True, env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"})
     one, two = (Supernet.load(tmp_path / name, device="cpu").model.state_dict() for name in ("one", "two"))
