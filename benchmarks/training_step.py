@@ -7,8 +7,8 @@ on the same batch, on the true loss. What may lie above 1: drawing (a walk throu
 hundred Python calls) and handing gradients on to the whole weights (one addition a weight). What neither side counts is
 the optimiser's step, which a supernet takes once where four models would take four.
 
-Both sides alternate (P S P S … P), each step is divided by the mean of the two plain ones around it, and the median over
-all pairs is quoted, by the processor's time of this process and by the wall clock.
+Both sides alternate (P S P S … P), each step is divided by the mean of the two plain ones around it, and the median
+over all pairs is quoted, by the processor's time of this process and by the wall clock.
 """
 
 import time

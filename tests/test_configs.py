@@ -1,4 +1,4 @@
-"""Every config in ``configs/`` is a search or fine-tuning that can begin, as far as shows without model and data."""
+"""Every config in ``configs/`` can begin, as far as shows without model and data."""
 
 import inspect
 import pkgutil
@@ -16,13 +16,15 @@ from nas.config import PartConfig, SearchConfig, load_config, parse_config
 from nas.finetuning import load_finetune_config
 from nas.supernet.loading import load_config as load_model_config
 from nas.supernet.shape import shape_of
+from nas.supernet_training.config import TrainSupernetConfig, load_training_config, parse_training_config
 from search_spaces import make_space
 from search_spaces.base import UnitRanking, largest, num_candidates, smallest
 from search_spaces.shape import SupernetShape
 
 FOLDER = Path(__file__).parents[1] / "configs"
 FINETUNINGS = sorted(FOLDER.glob("finetune_*.yaml"))
-CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(FINETUNINGS))
+TRAININGS = sorted(FOLDER.glob("train_supernet_*.yaml"))
+CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(FINETUNINGS) - set(TRAININGS))
 
 # From the models' own config.json: layers, heads, KV heads, intermediate size, head_dim, hidden size.
 SHAPES = {
@@ -121,3 +123,22 @@ def test_the_fine_tunings_are_valid(path: Path) -> None:
 
 def test_there_is_a_fine_tuning() -> None:
     assert FINETUNINGS
+
+
+@pytest.fixture(params=TRAININGS, ids=lambda path: path.stem)
+def training(request: pytest.FixtureRequest) -> TrainSupernetConfig:
+    return load_training_config(request.param)
+
+
+def test_there_are_trainings_here_and_on_a_gpu() -> None:
+    assert {load_training_config(path).model.name for path in TRAININGS} == {"bundled", "meta-llama/Llama-3.2-1B"}
+
+
+def test_the_resolved_config_is_the_same_training(training: TrainSupernetConfig) -> None:
+    assert parse_training_config(training.to_yaml()) == training
+
+
+def test_the_space_of_a_training_fits_the_model(training: TrainSupernetConfig) -> None:
+    model = shape(training.model.name)
+    space = make_space(training.space.type, model, UnitRanking.as_numbered(model), **training.space.options)
+    assert not space.sub_network(smallest(space)).is_full

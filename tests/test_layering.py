@@ -94,6 +94,14 @@ def test_the_search_knows_no_tracker() -> None:
     assert all(lies_in(module, ["nas.tracking", "nas.commands", "nas.service"]) for module, _ in told)
 
 
+def test_supernet_training_knows_models_and_spaces_only() -> None:
+    """What it costs to draw a sub-network, and which ranking to train by, is handed to it by ``nas.train_supernet``."""
+    inside = ["nas.supernet_training"]
+    assert not imported(inside, "evaluators", but=["evaluators.inputs"])
+    shared = ["nas.supernet", "nas.accelerating", "nas.config_reading", "nas.config_sections"]
+    assert not imported(inside, "nas", but=[*inside, *shared])
+
+
 def test_recoveries_know_models_only() -> None:
     assert not imported(["nas.recovery"], "evaluators", but=["evaluators.inputs"])
     assert not imported(["nas.recovery"], "nas", but=["nas.recovery", "nas.supernet"])
@@ -118,12 +126,14 @@ def test_commands_and_the_command_line_are_the_outer_shell() -> None:
         ("typer", "nas.cli"),
         (
             "pydantic",
-            "nas.config nas.config_reading nas.config_sections nas.finetuning.config nas.supernet_training.config nas.service.api",
+            "nas.config nas.config_reading nas.config_sections nas.finetuning.config nas.supernet_training.config "
+            "nas.service.api",
         ),
         ("pydantic_core", "nas.service.database"),
         ("fastapi", "nas.service.api nas.service.dashboard"),
         ("alembic", "nas.service.schema nas.service.migrations"),
         ("httpx", "nas.client"),
+        ("accelerate", "nas.accelerating nas.finetuning.training nas.supernet_training nas.train_supernet"),
         ("matplotlib", "nas.report"),
         ("plotly", "nas.report"),
         ("jinja2", "nas.report"),

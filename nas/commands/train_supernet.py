@@ -1,6 +1,7 @@
 """`nas train-supernet`: a model trained so that its sub-networks are good as they are, with progress."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,12 +31,14 @@ def run_training(
         ValueError: One of the subclasses that say what is wrong with the config, the data, the model or the folder.
     """
     config = load_training_config(config_path, overrides)
-    console.print(f"Training {config.model.name} as a supernet", highlight=False)
+    is_main = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` starts, one speaks
+    if is_main:
+        console.print(f"Training {config.model.name} as a supernet", highlight=False)
     with TrainingProgress(console) as progress:
         record = train_supernet(config, out, resume=resume, on_step=progress)
-    if as_json:
+    if as_json and is_main:
         print(json.dumps(record, indent=2))
-    else:
+    elif is_main:
         print(f"Supernet: {out}")
 
 

@@ -43,7 +43,8 @@ class Supernet:
     """A transformers model whose sub-networks can be activated, one at a time.
 
     Attributes:
-        model: The model, in eval mode, its weights frozen, unless it is being trained. While a sub-network is active it computes that one.
+        model: The model, in eval mode, its weights frozen, unless it is being trained. While a sub-network is active it
+            computes that one.
         tokenizer: Its tokenizer; None when the model came without.
         family: The adapter of its architecture.
         shape: How many units it has.

@@ -74,7 +74,7 @@ class Examples:
     def batch(self, number: int) -> Batch:
         """The batch of that number; the same on every call."""
         epoch, position = divmod(number, len(self.batches))
-        return self.batches[_order(len(self.batches), self.seed, epoch)[position]]
+        return self.batches[int(_order(len(self.batches), self.seed, epoch)[position])]
 
 
 def _order(count: int, seed: int, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

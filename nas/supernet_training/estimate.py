@@ -56,9 +56,7 @@ class Estimate:
         return self.weights_bytes + self.optimizer_bytes + self.activations_bytes + self.logits_bytes
 
 
-def estimate(
-    model: PreTrainedModel, family: Family, shape: SupernetShape, config: TrainSupernetConfig
-) -> Estimate:
+def estimate(model: PreTrainedModel, family: Family, shape: SupernetShape, config: TrainSupernetConfig) -> Estimate:
     """Reckons what a training will come to.
 
     Args:

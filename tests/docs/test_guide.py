@@ -119,10 +119,10 @@ def test_the_configs_shown_are_valid() -> None:
 def test_the_commands_shown_exist() -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     known |= {str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance}
-    shown = {name for text in code_blocks("bash") for name in re.findall(r"^(?:\S+=\S+ )?nas (\w+)", text, re.M)}
+    shown = {name for text in code_blocks("bash") for name in re.findall(r"^(?:\S+=\S+ )?nas ([\w-]+)", text, re.M)}
     assert shown
     assert shown <= known
-    assert known <= {name for path in DOCUMENTS for name in re.findall(r"nas (\w+)", path.read_text())}
+    assert known <= {name for path in DOCUMENTS for name in re.findall(r"nas ([\w-]+)", path.read_text())}
 
 
 def test_the_supported_models_are_those_of_the_code() -> None:

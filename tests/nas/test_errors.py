@@ -16,6 +16,7 @@ from nas.store.base import StoreError
 from nas.supernet.families import UnsupportedArchitectureError
 from nas.supernet.importance import ImportanceError
 from nas.supernet.loading import ModelLoadingError
+from nas.supernet_training.stopping import TrainingStoppedError
 from search_spaces.base import SearchSpaceError
 
 CALLERS_MISTAKES = [
@@ -31,6 +32,10 @@ CALLERS_MISTAKES = [
     StoreError,
     UnsupportedArchitectureError,
 ]
+
+
+def test_a_training_that_was_asked_to_stop_has_failed_without_a_mistake() -> None:
+    assert describe_error(TrainingStoppedError("Stopped.")) == ("Stopped.", 1)
 
 
 @pytest.mark.parametrize("kind", CALLERS_MISTAKES)

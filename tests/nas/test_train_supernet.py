@@ -175,6 +175,21 @@ def test_sigterm_ends_the_command_with_a_sentence(model: Path, tmp_path: Path) -
     assert (tmp_path / "o" / CHECKPOINT).exists()
 
 
+@pytest.mark.slow
+def test_two_processes_train_as_one_does_on_twice_the_batches(model: Path, tmp_path: Path) -> None:
+    """Batches are numbered through processes as they are through accumulation; up to the order of sums."""
+    train_supernet(settings(model, gradient_accumulation=2, lora={"rank": 2}), tmp_path / "one", resume=False)
+    (tmp_path / "c.yaml").write_text(settings(model, lora={"rank": 2}).to_yaml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "nas.cli"]
+    command += ["train-supernet", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "two")]
+    subprocess.run(command, check=True, env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"})
+    one, two = (Supernet.load(tmp_path / name, device="cpu").model.state_dict() for name in ("one", "two"))
+    original = Supernet.load(model, device="cpu").model.state_dict()
+    moved = sum(float((one[name] - original[name]).float().square().sum()) for name in one)
+    apart = sum(float((one[name] - two[name]).float().square().sum()) for name in one)
+    assert apart < 0.01 * moved
+
+
 def test_what_is_done_is_left_as_it_is(model: Path, tmp_path: Path) -> None:
     record = train_supernet(settings(model), tmp_path / "out", resume=False)
     told: list[SupernetStep] = []
@@ -211,7 +226,7 @@ def test_another_model_at_the_same_place_is_refused(model: Path, tmp_path: Path)
         train_supernet(config, tmp_path / "out", resume=False, on_step=crash)
     train_supernet(settings(model, steps=2), tmp_path / "other", resume=False)
     (model / "model.safetensors").write_bytes(weights(tmp_path / "other"))
-    with pytest.raises(CheckpointError, match="goes on with the model that it began with, and that of .* had other"):
+    with pytest.raises(CheckpointError, match=r"goes on with the model that it began with, and that of .* had other"):
         train_supernet(config, tmp_path / "out", resume=True)
 
 

@@ -238,8 +238,8 @@ def _allowed_config(text: str, request: Request) -> SearchConfig:
     config, policy = parse_config(text), request.app.state.policy
     if config.supernet_training is not None:
         raise RefusedError(
-            "The service trains no supernet yet, got a config with supernet_training; train it by `nas train-supernet`, "
-            "let the server's operator offer its folder, and give that as the model."
+            "The service trains no supernet yet, got a config with supernet_training; train it by "
+            "`nas train-supernet`, let the server's operator offer its folder, and give that as the model."
         )
     refuse_places({tracker.name: tracker.options for tracker in config.tracking})
     name = check_model(

@@ -32,9 +32,7 @@ def test_the_parameters_are_those_that_are_trained(name: str) -> None:
 
 
 def test_steps_passes_and_tokens_are_counted() -> None:
-    found = estimated(
-        Supernet(tiny_model("llama")), steps=10, gradient_accumulation=3, sandwich={"num_random": 1}
-    )
+    found = estimated(Supernet(tiny_model("llama")), steps=10, gradient_accumulation=3, sandwich={"num_random": 1})
     assert (found.num_steps, found.num_passes, found.num_tokens) == (10, 90, 10 * 3 * 4 * 32)
     assert estimated(Supernet(tiny_model("bert")), examples="classification").num_tokens is None
 

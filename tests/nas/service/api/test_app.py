@@ -63,6 +63,7 @@ def test_yaml_is_a_body_too(client: TestClient) -> None:
         ({**CONFIG, "model": "/etc"}, 403, "refused", "/etc"),
         ({**CONFIG, "tracking": [{"mlflow": {"uri": "file:///etc"}}]}, 403, "refused", "uri"),
         ({**CONFIG, "model": {"name": "org/name", "trust_remote_code": True}}, 403, "refused", "trust_remote_code"),
+        ({**CONFIG, "supernet_training": {}}, 403, "refused", "The service trains no supernet yet"),
     ],
 )
 def test_a_bad_config_is_refused_with_a_sentence(
