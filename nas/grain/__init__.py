@@ -1,6 +1,6 @@
 """GRAIN (arXiv:2212.07634): pruning within heads while distilling."""
 
 from nas.grain.config import GrainConfig, GrainError
-from nas.grain.grain import GrainStep, grain
+from nas.grain.training import GrainStep, grain
 
 __all__ = ["GrainConfig", "GrainError", "GrainStep", "grain"]

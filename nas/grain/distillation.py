@@ -1,6 +1,7 @@
 """What the student learns from: the teacher's predictions, and its hidden states.
 
     soft cross-entropy   T² · mean over examples (or tokens) of  - Σ softmax(z_teacher / T) log softmax(z_student / T)
+                         less what it is for the teacher itself: 0 is reached, and the gradient is the same
     hidden states        Σ over the embeddings and the layers of  mean ( H_student W_i - H_teacher )²
 
 each W_i a matrix of its own that begins as the identity. arXiv:2212.07634 matches some of the layers, here all take
@@ -37,7 +38,8 @@ def soft_cross_entropy(student: Any, teacher: Any, batch: Batch, temperature: fl
         ours, theirs = student[name].float() / temperature, teacher[name].float() / temperature
         if ours.dim() == 3:
             ours, theirs = ours[batch.tokens_BT], theirs[batch.tokens_BT]
-        losses.append(functional.cross_entropy(ours, functional.softmax(theirs, dim=-1)))
+        ours, theirs = functional.log_softmax(ours, dim=-1), functional.log_softmax(theirs, dim=-1)
+        losses.append(functional.kl_div(ours, theirs, reduction="batchmean", log_target=True))
     return torch.stack(losses).mean() * temperature**2
 
 

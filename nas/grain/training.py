@@ -122,6 +122,7 @@ class _Run:
         self._optimizer = AdamW(
             _groups([*self._model.parameters(), *self._hidden.parameters()], self._config.weight_decay),
             lr=self._config.learning_rate,
+            fused=True,  # unfused, it takes a third of a step on a CPU
         )
 
     def _rate(self) -> float:
@@ -133,11 +134,8 @@ class _Run:
         config = self._config
         batch = batch.unlabelled.to(self._teacher.device)
         loss = self._learn(batch) if self._student is None else self._learn_and_score(batch, self._student)
-        finite = math.isfinite(loss) and all(
-            bool(one.grad.isfinite().all()) for one in self._trained() if one.grad is not None
-        )
-        if finite:
-            nn.utils.clip_grad_norm_(self._trained(), config.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self._trained(), config.max_grad_norm)
+        if math.isfinite(loss) and math.isfinite(float(norm)):
             for group in self._optimizer.param_groups:
                 group["lr"] = self._rate()
             self._optimizer.step()
