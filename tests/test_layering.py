@@ -107,6 +107,11 @@ def test_recoveries_know_models_only() -> None:
     assert not imported(["nas.recovery"], "nas", but=["nas.recovery", "nas.supernet"])
 
 
+def test_flop_knows_models_only() -> None:
+    assert not imported(["nas.flop"], "evaluators", but=["evaluators.inputs"])
+    assert not imported(["nas.flop"], "nas", but=["nas.flop", "nas.supernet", "nas.accelerating"])
+
+
 def test_commands_and_the_command_line_are_the_outer_shell() -> None:
     shell = ["nas.cli", "nas.commands", "nas.service"]
     inside = {module for module, _ in imported(["nas"], *shell)}

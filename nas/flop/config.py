@@ -18,7 +18,8 @@ class FlopConfig:
         warmup_share: Of the steps, those in which the target sinks from everything to ``keep``.
         settled_share: Of the steps, the last ones, in which gates are fixed and folded, and weights alone are trained.
         learning_rate: Of the weights; it rises linearly over the first twentieth of the steps and falls linearly to 0.
-        gate_learning_rate: Of the gates' logits.
+        gate_travel: How far the logit of a gate can move while the target sinks: their rate is that by those steps.
+            Gates begin at 5 to 1 and close at about -2.4.
         multiplier_learning_rate: Of the two multipliers, which ascend.
         curvature: What the multiplier of the squared violation begins at.
         num_whitening_batches: Batches whose activations sort the directions at the start; 0 for plain SVD.
@@ -38,9 +39,9 @@ class FlopConfig:
     warmup_share: float = 0.4
     settled_share: float = 0.4
     learning_rate: float = 3e-4
-    gate_learning_rate: float = 0.1
+    gate_travel: float = 24.0
     multiplier_learning_rate: float = 1.0
-    curvature: float = 10.0
+    curvature: float = 50.0
     num_whitening_batches: int = 16
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
@@ -57,12 +58,17 @@ class FlopConfig:
                 "warmup_share must be above 0, settled_share at least 0, and both together below 1, got "
                 f"{self.warmup_share} and {self.settled_share}; 0.4 and 0.4 leave a fifth to hold the target."
             )
-        for name in ("learning_rate", "gate_learning_rate", "multiplier_learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "gate_travel", "multiplier_learning_rate", "max_grad_norm"):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise FlopError(f"{name} must be a finite number above 0, got {value}.")
         for name, least in (("num_steps", 10), ("num_whitening_batches", 0), ("max_non_finite", 1)):
             if (count := getattr(self, name)) < least:
                 raise FlopError(f"{name} must be at least {least}, got {count}.")
+
+    @property
+    def num_warmup_steps(self) -> int:
+        """Steps in which the target sinks."""
+        return max(1, round(self.warmup_share * self.num_steps))
 
     @property
     def num_settled_steps(self) -> int:

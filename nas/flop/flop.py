@@ -129,11 +129,10 @@ def _train_gates(model: Any, gated: Sequence[GatedLinear], config: FlopConfig, l
     generator = torch.Generator().manual_seed(config.seed)
     multipliers = Multipliers(curvature=config.curvature)
     first = expected_share(gated).item()
-    num_warmup = max(1, round(config.warmup_share * config.num_steps))
 
     def target() -> float:
         """Sinks linearly to what is to be kept."""
-        return first + (config.keep - first) * min(1.0, loop.number / num_warmup)
+        return first + (config.keep - first) * min(1.0, loop.number / config.num_warmup_steps)
 
     def draw() -> None:
         for one in gated:

@@ -1,7 +1,7 @@
 """The training loop of FLOP, in float32 or under accelerate's mixed precision."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,7 +117,7 @@ class Loop:
         config, done = self._config, self.number
         apart = {id(one) for one in gates}
         groups = parameter_groups([one for one in model.parameters() if id(one) not in apart], config.weight_decay)
-        rates = [*([config.learning_rate] * len(groups)), config.gate_learning_rate]
+        rates = [*([config.learning_rate] * len(groups)), config.gate_travel / config.num_warmup_steps]
         groups.append({"params": list(gates), "weight_decay": 0.0})
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
@@ -144,7 +144,8 @@ class Loop:
 def _loss(model: torch.nn.Module, batch: Batch) -> Tensor:
     """Of the labels; of the next token where there are none."""
     labels = batch.labels or {"labels": batch.inputs["input_ids"].masked_fill(~batch.tokens_BT, IGNORED)}
-    loss: Tensor | None = model(**batch.inputs, **labels).loss
+    outputs: Mapping[str, Tensor | None] = model(**batch.inputs, **labels)
+    loss = outputs.get("loss")
     if loss is None:
         raise FlopError(
             f"FLOP needs a model with a head that computes a loss, got {type(model).__name__}; load a task model."
