@@ -76,15 +76,14 @@ class ImportanceConfig(Section):
     batch_size: int = Field(default=8, ge=1)
 
 
+_SEEDS = ChainMap(TRAINED_PRUNERS, PRUNERS)
+
+
 class StrategyConfig(Section):
     """Which sub-network next."""
 
     type: known(list(STRATEGIES), "strategy.type") = "nsga2"  # type: ignore[valid-type]
-    seeds: tuple[known(ChainMap(TRAINED_PRUNERS, PRUNERS), "strategy.seeds"), ...] = (
-        "uniform",
-        "flap",
-        "block_influence",
-    )  # type: ignore[valid-type]
+    seeds: tuple[known(_SEEDS, "strategy.seeds"), ...] = ("uniform", "flap", "block_influence")  # type: ignore[valid-type]
 
 
 class RecoveryConfig(Section):
