@@ -39,7 +39,7 @@ def test_an_unknown_recovery_of_finalists_lists_the_known_ones() -> None:
 
 
 def test_an_unknown_option_is_told_the_nearest_one() -> None:
-    with pytest.raises(RecoveryError, match="An option of the recovery lora_distillation must be .*; try 'steps'"):
+    with pytest.raises(RecoveryError, match=r"An option of the recovery lora_distillation must be .*; try 'steps'"):
         resolved_options("lora_distillation", {"step": 7})
 
 
