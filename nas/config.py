@@ -30,15 +30,14 @@ class PartConfig(Named):
     name: known(list(EVALUATORS), "an evaluator")  # type: ignore[valid-type]
 
 
+_SEEDS = ChainMap(TRAINED_PRUNERS, PRUNERS)
+
+
 class StrategyConfig(Section):
     """Which sub-network next."""
 
     type: known(list(STRATEGIES), "strategy.type") = "nsga2"  # type: ignore[valid-type]
-    seeds: tuple[known(ChainMap(TRAINED_PRUNERS, PRUNERS), "strategy.seeds"), ...] = (
-        "uniform",
-        "flap",
-        "block_influence",
-    )  # type: ignore[valid-type]
+    seeds: tuple[known(_SEEDS, "strategy.seeds"), ...] = ("uniform", "flap", "block_influence")  # type: ignore[valid-type]
 
 
 class RecoveryConfig(Section):

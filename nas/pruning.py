@@ -209,8 +209,10 @@ def prune(
             sub_network = pruner_named(pruner)(pruning.evidence, pruning.costs_of(constraint), constraint.limit)
     except BudgetTooSmallError as error:
         raise InfeasibleBudgetError(str(error)) from error
-    own = memory.kept.get("trained")
-    second = judge.trial(sub_network, number=1, candidate=None, source=pruner, supernet=first.measurements, weights=own)
+    trained_weights = memory.kept.get("trained")
+    second = judge.trial(
+        sub_network, number=1, candidate=None, source=pruner, supernet=first.measurements, weights=trained_weights
+    )
     if second.state is TrialState.FAILED:
         raise PreparationError(
             f"A pruned model must be measurable, and that of {pruner} is not: {second.reason} Take another budget or "
@@ -225,7 +227,7 @@ def prune(
             judge=judge,
             recover=recover,
             keeper=memory,
-            start=own,
+            start=trained_weights,
             supernet=first.measurements,
             watcher=watcher,
         )

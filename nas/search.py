@@ -24,7 +24,7 @@ from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, measurement_of_evaluator, objectives_of
 from nas.preparation import Prepared
 from nas.pruners import BudgetTooSmallError
-from nas.recovered import was_tried
+from nas.recovered import before_recovery, was_tried
 from nas.results import Results
 from nas.seeds import Seed, trained_seed
 from nas.store.base import SearchStore
@@ -244,11 +244,17 @@ class Search:
         self._level()
 
     def _to_recover(self) -> list[Trial]:
-        """The front's members on which training has not been tried; none where it is not asked for."""
+        """Members of a front on which training has not been tried; none where it is not asked for.
+
+        First those of the front before any recovery, then those of the front as it is. The scores before recovery are
+        stored, so that a search that is resumed half-way finds the same finalists.
+        """
         if self._prepared.recover_finalist is None:
             return []
-        members = front_of(self._trials, self._goal(self._trials[0]))
-        return [trial for trial in members if not trial.sub_network.is_full and not was_tried(trial)]
+        goal = self._goal(self._trials[0])
+        fronts = (front_of([before_recovery(trial) for trial in self._trials], goal), front_of(self._trials, goal))
+        numbers = dict.fromkeys(one.number for front in fronts for one in front if not one.sub_network.is_full)
+        return [self._trials[number] for number in numbers if not was_tried(self._trials[number])]
 
     def _recovered(self, trial: Trial, watcher: Watcher) -> Trial:
         assert self._prepared.recover_finalist is not None

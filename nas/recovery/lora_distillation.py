@@ -122,13 +122,13 @@ class LoraDistillation:
         num_skipped = 0
         for number, batch in enumerate(itertools.islice(batches, self.steps), 1):
             loss = self._loss(student, supernet, batch.to(supernet.device))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
-            if math.isfinite(loss.item()) and math.isfinite(norm.item()):
-                optimizer.step()
-            else:
+            if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
                 num_skipped += 1
                 self._refuse_divergence(num_skipped, number, loss.item())
+                optimizer.zero_grad()  # without gradients, its step changes nothing
+            optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
             on_step(TrainingStep(number=number, num_steps=self.steps, loss=loss.item()))

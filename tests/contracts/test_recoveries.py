@@ -1,4 +1,4 @@
-"""What every recovery must hold to."""
+"""What every recovery must hold to, whether it works in every trial or trains finalists."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from evaluators.inputs import Batch
-from nas.recovery import RECOVERIES
+from nas.recovery import FINALIST_RECOVERIES, RECOVERIES, RECOVERY_NAMES
+from nas.recovery.finalists import FinalistRecoverer
 from nas.supernet.output_weights import SUBLAYER_NAMES, OutputWeights, require_fitting
+from nas.supernet.own_weights import OwnWeights, SubNetworkWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 from tests.nas.recovery.problems import batches_of
@@ -17,12 +19,28 @@ from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
 families = pytest.mark.parametrize("family", TINY_MODELS)
 
 
-Recovering = Callable[[Supernet, SubNetwork, Sequence[Batch]], OutputWeights]
+Recovering = Callable[[Supernet, SubNetwork, Sequence[Batch]], SubNetworkWeights]
 
 
-@pytest.fixture(params=RECOVERIES)
+@pytest.fixture(params=RECOVERY_NAMES)
 def recover(request: pytest.FixtureRequest) -> Recovering:
-    return lambda supernet, sub_network, batches: RECOVERIES[request.param](supernet, batches)(sub_network)
+    if request.param in RECOVERIES:
+        return lambda supernet, sub_network, batches: RECOVERIES[request.param](supernet, batches)(sub_network)
+    quick = FINALIST_RECOVERIES[request.param](steps=2, rank=2, learning_rate=1e-4)
+    return lambda supernet, sub_network, batches: FinalistRecoverer(quick, supernet, batches, seed=0)(sub_network)
+
+
+def tensors(weights: SubNetworkWeights) -> dict[str, torch.Tensor]:
+    """All of them, by a name."""
+    if isinstance(weights, OwnWeights):
+        return dict(weights.parameters)
+    return {f"{name} {layer}": one for name in SUBLAYER_NAMES for layer, one in weights.of(name).items()}
+
+
+def assert_same(first: SubNetworkWeights, second: SubNetworkWeights) -> None:
+    found = tensors(second)
+    assert tensors(first).keys() == found.keys()
+    assert all(torch.equal(found[name], one) for name, one in tensors(first).items())
 
 
 @families
@@ -32,7 +50,8 @@ def test_weights_fit_any_sub_network_and_activated_logits_are_extracted_logits(
     supernet, ids = Supernet(tiny_model(family).double()), token_ids()
     for sub_network in candidates(supernet.shape)[1:9]:
         weights = recover(supernet, sub_network, batches_of(num_batches=1))
-        require_fitting(weights, sub_network)
+        if isinstance(weights, OutputWeights):
+            require_fitting(weights, sub_network)
         with supernet.activate(sub_network, weights) as model:
             logits = logits_of(model, ids)
         assert logits.isfinite().all()
@@ -53,19 +72,17 @@ def test_labels_are_not_looked_at(recover: Recovering) -> None:
     sub_network = candidates(supernet.shape)[-1]
     labelled = [Batch(inputs=batch.inputs, labels={"labels": torch.zeros(6, dtype=torch.int64)}) for batch in batches]
     expected, actual = (recover(supernet, sub_network, examples) for examples in (batches, labelled))
-    for sublayer in SUBLAYER_NAMES:
-        assert expected.of(sublayer).keys() == actual.of(sublayer).keys()
-        assert all(torch.equal(actual.of(sublayer)[i], weight_DS) for i, weight_DS in expected.of(sublayer).items())
+    assert_same(expected, actual)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_weights_have_the_dtype_of_the_model_and_no_gradient(dtype: torch.dtype, recover: Recovering) -> None:
     supernet = Supernet(tiny_model("llama").to(dtype))
     weights = recover(supernet, candidates(supernet.shape)[-1], batches_of())
-    found = [weight_DS for sublayer in SUBLAYER_NAMES for weight_DS in weights.of(sublayer).values()]
+    found = list(tensors(weights).values())
     assert found
-    assert {weight_DS.dtype for weight_DS in found} == {dtype}
-    assert not any(weight_DS.requires_grad for weight_DS in found)
+    assert {one.dtype for one in found} == {dtype}
+    assert not any(one.requires_grad for one in found)
 
 
 def test_the_supernet_stays_as_it_was(recover: Recovering) -> None:
@@ -80,5 +97,4 @@ def test_a_recovery_twice_is_the_same(recover: Recovering) -> None:
     supernet, batches = Supernet(tiny_model("phi3")), batches_of()
     sub_network = candidates(supernet.shape)[-2]
     first, second = (recover(supernet, sub_network, batches) for _ in range(2))
-    for sublayer in SUBLAYER_NAMES:
-        assert all(torch.equal(second.of(sublayer)[i], weight_DS) for i, weight_DS in first.of(sublayer).items())
+    assert_same(first, second)

@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 import yaml
 
 from nas.config import ConfigError, SearchConfig, load_config, parse_config
+from nas.recovery.lora_distillation import LoraDistillation
 
 SHORT = """\
 model: bundled
@@ -151,7 +153,13 @@ def test_override_that_is_none(override: str, says: str) -> None:
         ({"model": {"nme": "bundled"}}, r"got 'model\.nme'; did you mean 'name'"),
         ({"importance": {"txt": "a.txt"}}, r"got 'importance\.txt'; did you mean 'text'"),
         ({"strategy": {"tpye": "random"}}, r"got 'strategy\.tpye'; did you mean 'type'"),
-        ({"recovery": {"kind": "none"}}, r"got 'recovery\.kind'; did you mean 'type'"),
+        ({"recovery": {"kind": "none"}}, r"The recovery 'none' takes no options, got 'kind'; remove it"),
+        (
+            {"recovery": {"type": "lora_distillation", "step": 3}},
+            r"recovery: .* got 'step'; try 'steps'",
+        ),
+        ({"recovery": {"type": "lora_distillation", "rank": 0}}, r"recovery\.rank must be a whole number .* got 0"),
+        ({"recovery": "none"}, r"recovery must be a mapping"),
         ({"executor": {"kind": "local"}}, r"got 'executor\.kind'; did you mean 'type'"),
         ({"budget": {"latency": {"maxx": "0.6x"}}}, r"got 'budget\.latency\.maxx'; did you mean 'max'"),
     ],
@@ -230,3 +238,12 @@ def test_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
 def test_same_evaluator_with_other_options_is_another() -> None:
     latencies = [{"latency": {"workload": workload}} for workload in ("prefill", "decode")]
     assert len(parse_config(with_keys(objectives=latencies)).objectives) == 2
+
+
+def test_a_recovery_of_finalists_is_resolved_with_all_its_options() -> None:
+    given = {"type": "lora_distillation", "steps": 7, "mixed_precision": False}
+    config = parse_config(with_keys(recovery=given))
+    assert config.recovery.is_of_finalists
+    assert config.recovery.options == {**asdict(LoraDistillation()), "steps": 7}
+    assert parse_config(config.to_yaml()) == config
+    assert not parse_config(with_keys(recovery={"type": "refit"})).recovery.is_of_finalists
