@@ -16,11 +16,13 @@ from evaluators import EVALUATORS
 from nas.amount import AmountError, parse_amount, parse_duration_s
 from nas.config_reading import ConfigError, Named, Section, known, parse_record, read_text, validated
 from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, SpaceConfig, by_name
-from nas.pruners import PRUNERS, TRAINED_PRUNERS
+from nas.pruners import PRUNERS
 from nas.recovery import FINALIST_RECOVERIES, RECOVERY_NAMES, resolved_options
 from nas.strategies import STRATEGIES
 from nas.supernet_training.config import SupernetTrainingConfig
 from nas.tracking import TRACKERS, check_options
+from nas.trained_pruners import TRAINED_PRUNERS
+from nas.trained_pruners import resolved_options as resolved_pruner_options
 
 
 class PartConfig(Named):
@@ -30,7 +32,7 @@ class PartConfig(Named):
     name: known(list(EVALUATORS), "an evaluator")  # type: ignore[valid-type]
 
 
-_SEEDS = ChainMap(TRAINED_PRUNERS, PRUNERS)
+_SEEDS = ChainMap[str, Any](TRAINED_PRUNERS, PRUNERS)
 
 
 class StrategyConfig(Section):
@@ -123,6 +125,9 @@ class SearchConfig(Section):
     trials: int | None = Field(default=None, ge=1)
     time: str | None = None
     recovery: RecoveryConfig = RecoveryConfig()
+    trained_pruners: dict[str, dict[str, Any]] = Field(
+        default={}, description="Options of pruners that train, by their names: {grain: {steps: 1000}}."
+    )
     executor: ExecutorConfig = ExecutorConfig()
     supernet_training: SupernetTrainingConfig | None = Field(
         default=None, description="How to train the supernet before its sub-networks are tried."
@@ -136,6 +141,11 @@ class SearchConfig(Section):
     @classmethod
     def _model_by_name(cls, value: Any) -> Any:
         return by_name(value)
+
+    @field_validator("trained_pruners")
+    @classmethod
+    def _pruners_have_options(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {name: resolved_pruner_options(name, options) for name, options in value.items()}
 
     @field_validator("time", mode="before")
     @classmethod

@@ -95,7 +95,7 @@ def prepare(config: SearchConfig) -> Prepared:
 def ladder_trainings(config: SearchConfig, evidence: Evidence, costs: UnitCosts) -> tuple[Training, ...]:
     """What the seeds that train have to do, at the budgets of all seeds."""
     budgets = [costs.budget_for(evidence.shape, share=share) for share in LADDER]
-    return tuple(trainings(config.strategy.seeds, evidence, costs, budgets))
+    return tuple(trainings(config.strategy.seeds, evidence, costs, budgets, config.trained_pruners))
 
 
 def build_evaluators(parts: Sequence[PartConfig]) -> tuple[Evaluator, ...]:

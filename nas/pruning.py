@@ -38,7 +38,6 @@ from nas.preparation import (
     require_scores,
 )
 from nas.pruners import (
-    TRAINED_PRUNERS,
     BudgetTooSmallError,
     Evidence,
     Pruner,
@@ -46,13 +45,13 @@ from nas.pruners import (
     flops_costs,
     parameter_costs,
     pruner_named,
-    require_known,
 )
 from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import predicted_s, prune_within_latency
 from nas.store.base import WeightsKind
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
+from nas.trained_pruners import TRAINED_PRUNERS, require_known
 from nas.trainings import UNWATCHED, Training, Watcher, trainings
 from nas.trial import Trial, TrialState
 from search_spaces.sub_network import SubNetwork
@@ -199,7 +198,7 @@ def prune(
     memory = _Memory()
     try:
         if pruner in TRAINED_PRUNERS:
-            trained = _training(pruning, pruner, constraint)(watcher)
+            trained = _training(config, pruning, pruner, constraint)(watcher)
             sub_network = trained.sub_network
             memory.keep_weights(sub_network, "trained", trained.weights)
         elif constraint.unit == "s":
@@ -235,8 +234,9 @@ def prune(
     return Pruned(trials=(first, second), goal=goal, weights=memory.kept)
 
 
-def _training(pruning: Pruning, pruner: str, constraint: Constraint) -> Training:
-    (training,) = trainings([pruner], pruning.evidence, pruning.costs_of(constraint), [constraint.limit])
+def _training(config: SearchConfig, pruning: Pruning, pruner: str, constraint: Constraint) -> Training:
+    costs, options = pruning.costs_of(constraint), config.trained_pruners
+    (training,) = trainings([pruner], pruning.evidence, costs, [constraint.limit], options)
     return training
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.pruners import TRAINED_PRUNERS, BudgetTooSmallError, Evidence, TrainedSubNetwork, UnitCosts, pruner_named
+from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, pruner_named
 from nas.supernet.own_weights import OwnWeights
+from nas.trained_pruners import TRAINED_PRUNERS, TrainedSubNetwork
 from search_spaces.base import Candidate, SearchSpace, UnitRanking, largest, smallest
 from search_spaces.intra_attention import dims_by_layer
 from search_spaces.low_rank import uniform_ranks

@@ -1,11 +1,12 @@
 """Trainings inside a search: of pruners that train while they prune, and who is told of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from nas.pruners import TRAINED_PRUNERS, BudgetTooSmallError, Evidence, TrainedPruner, TrainedSubNetwork, UnitCosts
+from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
 from nas.supernet.training import OnStep, in_original_order, untold
+from nas.trained_pruners import TRAINED_PRUNERS, TrainedPruner, TrainedSubNetwork, trained_pruner
 from search_spaces.sub_network import SubNetwork
 
 
@@ -84,13 +85,31 @@ class Training:
 
 
 def trainings(
-    names: Sequence[str], evidence: Evidence, costs: UnitCosts, budgets: Sequence[float]
+    names: Sequence[str],
+    evidence: Evidence,
+    costs: UnitCosts,
+    budgets: Sequence[float],
+    options: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Training]:
-    """What there is to do at each budget, for those of the names that train."""
+    """What there is to do at each budget, for those of the names that train.
+
+    Args:
+        names: Of pruners.
+        evidence: What they go by.
+        costs: What units cost.
+        budgets: In the unit of ``costs``.
+        options: Of pruners that train, by their names; defaults where there are none.
+    """
     for budget in budgets:
         for name in names:
             if name in TRAINED_PRUNERS:
-                yield Training(source=name, budget=budget, costs=costs, evidence=evidence, pruner=TRAINED_PRUNERS[name])
+                yield Training(
+                    source=name,
+                    budget=budget,
+                    costs=costs,
+                    evidence=evidence,
+                    pruner=trained_pruner(name, options.get(name, {})),
+                )
 
 
 def train_again(

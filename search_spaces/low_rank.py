@@ -112,13 +112,19 @@ def with_ranks(shape: SupernetShape, ranks_LM: NDArray[np.int64]) -> SubNetwork:
 
 def weights_kept(sub_network: SubNetwork) -> float:
     """The share of the weights of its matrices that a sub-network of whole sublayers keeps; 1 without ranks."""
+    shape = sub_network.shape
+    dense = sum(matrix.num_outputs * matrix.num_inputs for matrix in shape.matrices)
+    return 1.0 if sub_network.ranks_LM is None else 1 - weights_saved(sub_network) / (shape.num_layers * dense)
+
+
+def weights_saved(sub_network: SubNetwork) -> int:
+    """By how many weights factors are smaller than their matrices; at break-even and above a rank saves none."""
     ranks_LM = sub_network.ranks_LM
     if ranks_LM is None:
-        return 1.0
+        return 0
     dense_M = np.array([matrix.num_outputs * matrix.num_inputs for matrix in sub_network.shape.matrices])
     sides_M = np.array([matrix.num_outputs + matrix.num_inputs for matrix in sub_network.shape.matrices])
-    kept_LM = np.where(ranks_LM > 0, np.minimum(ranks_LM * sides_M, dense_M), dense_M)
-    return float(kept_LM.sum() / (len(ranks_LM) * dense_M.sum()))
+    return int(np.where(ranks_LM > 0, np.maximum(0, dense_M - ranks_LM * sides_M), 0).sum())
 
 
 def _sizes(matrix: Matrix, step: int | None) -> tuple[int, ...]:

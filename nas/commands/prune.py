@@ -11,12 +11,12 @@ from nas.commands.stopping import stoppable
 from nas.config import SearchConfig, load_config
 from nas.front import describe_search, front_record
 from nas.objectives import BudgetError
-from nas.pruners import require_known
 from nas.pruning import Pruned, Pruning, prepare_pruning, prune
 from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory
 from nas.store.trial_store import TrialStore
 from nas.store.weights import WeightsFolder
+from nas.trained_pruners import require_known
 
 
 def run_prune(

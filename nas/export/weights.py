@@ -11,12 +11,13 @@ from nas.preparation import (
     make_recoverer,
 )
 from nas.progress import TrainingProgress
-from nas.pruners import TRAINED_PRUNERS, UnitCosts, flops_costs, parameter_costs
+from nas.pruners import UnitCosts, flops_costs, parameter_costs
 from nas.recovered import is_recovered
 from nas.run import Run
 from nas.store.weights import WeightsFolder
 from nas.supernet.own_weights import OwnWeights, SubNetworkWeights
 from nas.supernet.supernet import Supernet
+from nas.trained_pruners import TRAINED_PRUNERS
 from nas.trainings import Training, train_again, trainings
 from nas.trial import Trial
 from search_spaces.sub_network import SubNetwork
@@ -81,7 +82,7 @@ def _choices(run: Run, trial: Trial, config: SearchConfig, supernet: Supernet) -
     if run.directory.is_of_pruning:
         (constraint,) = run.goal.constraints
         costs = _flops_costs(config, supernet) if constraint.name == "flops" else parameter_costs(supernet)
-        return list(trainings([trial.source], evidence, costs, [constraint.limit]))
+        return list(trainings([trial.source], evidence, costs, [constraint.limit], config.trained_pruners))
     return list(ladder_trainings(config, evidence, parameter_costs(supernet)))
 
 

@@ -7,13 +7,12 @@ from nas.pruners.base import Pruner, ScoredPruner
 from nas.pruners.best_sublayers import keep_best_sublayers
 from nas.pruners.best_units import keep_best_units
 from nas.pruners.costs import UnitCosts, flops_costs, parameter_costs
-from nas.pruners.errors import BudgetTooSmallError
+from nas.pruners.errors import BudgetTooSmallError, PrunerInputError
 from nas.pruners.evidence import Evidence
 from nas.pruners.fisher import prune_by_fisher, search_by_fisher
 from nas.pruners.kcm import prune_by_kcm
 from nas.pruners.obs import prune_by_obs
 from nas.pruners.random_units import keep_random_units
-from nas.pruners.trained import TrainedPruner, TrainedSubNetwork
 from nas.pruners.uniform import prune_uniformly
 
 
@@ -35,44 +34,29 @@ PRUNERS: dict[str, Pruner] = {
     "kcm": prune_by_kcm,
     "obs": prune_by_obs,
 }
-TRAINED_PRUNERS: dict[str, TrainedPruner] = {}
-"""Those that train while they prune."""
 
 
 def pruner_named(name: str) -> Pruner:
-    """The pruner of that name, one that does not train.
+    """The pruner of that name.
 
     Raises:
         UnknownPrunerError: There is none; the message lists those there are.
     """
-    require_known(name)
+    if name not in PRUNERS:
+        nearest = difflib.get_close_matches(name, PRUNERS, n=1, cutoff=0.0)[0]
+        raise UnknownPrunerError(f"A pruner must be one of {', '.join(PRUNERS)}, got {name!r}; try {nearest!r}.")
     return PRUNERS[name]
-
-
-def require_known(name: str) -> None:
-    """Checks that some pruner has that name, whether it trains or not.
-
-    Raises:
-        UnknownPrunerError: None has; the message lists those there are.
-    """
-    names = [*PRUNERS, *TRAINED_PRUNERS]
-    if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-        raise UnknownPrunerError(f"A pruner must be one of {', '.join(names)}, got {name!r}; try {nearest!r}.")
 
 
 __all__ = [
     "PRUNERS",
-    "TRAINED_PRUNERS",
     "BudgetTooSmallError",
     "Evidence",
     "Pruner",
-    "TrainedPruner",
-    "TrainedSubNetwork",
+    "PrunerInputError",
     "UnitCosts",
     "UnknownPrunerError",
     "flops_costs",
     "parameter_costs",
     "pruner_named",
-    "require_known",
 ]

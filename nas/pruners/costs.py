@@ -23,6 +23,7 @@ from nas.supernet.families import Sublayer, Unit
 from nas.supernet.intra_attention import head_rows
 from nas.supernet.layout import parameters_per_unit, weights_per_unit
 from nas.supernet.supernet import Supernet
+from search_spaces.low_rank import weights_saved
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 
@@ -58,6 +59,7 @@ class UnitCosts:
         kv_group: The key and value of a KV group, without its query heads.
         neuron: Its rows and its column.
         dims: What a dimension within a head costs; None where nobody asks about sub-networks that lack some.
+        weight: A weight of a matrix, of which one at a rank has fewer.
     """
 
     name: str
@@ -69,6 +71,7 @@ class UnitCosts:
     kv_group: int
     neuron: int
     dims: DimCosts | None = None
+    weight: int = 1
 
     def whole_group(self, shape: SupernetShape) -> int:
         """A KV group with all its query heads."""
@@ -85,6 +88,7 @@ class UnitCosts:
             + sum(sub_network.num_kv_groups) * self.kv_group
             + sum(sub_network.num_neurons) * self.neuron
             - self._of_removed_dims(sub_network)
+            - self.weight * weights_saved(sub_network)
         )
 
     def _of_removed_dims(self, sub_network: SubNetwork) -> int:
@@ -155,6 +159,7 @@ def flops_costs(supernet: Supernet, *, context_tokens: int = 128) -> UnitCosts:
             value=2 * context_tokens * dims.value,
             output=2 * context_tokens * dims.output + attended,
         ),
+        weight=2 * context_tokens,
     )
 
 

@@ -1,5 +1,7 @@
 """Costs added up by unit, against the models themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,17 @@ def test_sums_over_what_is_kept() -> None:
     assert costs.outside_units(SHAPE) == 1000 + 2 * 650
     assert costs.whole_group(SHAPE) == 11 + 2 * 7
     assert costs.budget_for(SHAPE, share=0.5) == 1000 + (costs.total(SHAPE) - 1000) / 2
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "phi3", "bert"])
+def test_matrices_at_ranks_cost_what_their_factors_do(name: str) -> None:
+    supernet, rng = Supernet(tiny_model(name)), np.random.default_rng(3)
+    parameters, flops = parameter_costs(supernet), flops_costs(supernet, context_tokens=16)
+    shape = supernet.shape
+    for _ in range(3):
+        full_M = [matrix.full_rank for matrix in shape.matrices]
+        ranks_LM = rng.integers(0, np.array(full_M) + 1, size=(shape.num_layers, len(full_M)))
+        factorised = replace(SubNetwork.full(shape), ranks_LM=ranks_LM)
+        extracted = supernet.extract(factorised)
+        assert parameters.of(factorised) == sum(one.numel() for one in unique_parameters(extracted))
+        assert flops.of(factorised) == count_flops(extracted, num_tokens=16)

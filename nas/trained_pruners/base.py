@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from nas.pruners.costs import UnitCosts
-from nas.pruners.evidence import Evidence
+from nas.pruners import Evidence, UnitCosts
+from nas.pruners.errors import PrunerInputError
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.training import OnStep
 from search_spaces.sub_network import SubNetwork
@@ -38,3 +38,16 @@ class TrainedPruner(Protocol):
         Raises:
             BudgetTooSmallError: The least that the method can keep costs more.
         """
+
+
+def require_parameters(name: str, costs: UnitCosts) -> None:
+    """Checks that a budget is on parameters, for methods that lead their training by a share of them.
+
+    Raises:
+        PrunerInputError: It is not.
+    """
+    if costs.name != "parameters":
+        raise PrunerInputError(
+            f"The pruner {name} spends parameters, got a budget on {costs.name}; give parameters=0.5x, and limit "
+            "other costs by a search's budget."
+        )

@@ -1,0 +1,58 @@
+"""FLOP as a pruner: a budget on parameters becomes a share of the weights of matrices (arXiv:1910.04732, ``nas.flop``)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nas.flop import FlopConfig, Step, flop
+from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
+from nas.supernet.training import OnStep, TrainingStep
+from nas.trained_pruners.base import TrainedSubNetwork, require_parameters
+from search_spaces.sub_network import SubNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlopPruner:
+    """Trains factors whose gates close one by one.
+
+    Attributes:
+        steps: Of training.
+        learning_rate: Highest rate of the weights.
+        mixed_precision: ``no``, ``bf16`` or ``fp16``.
+    """
+
+    steps: int = 500
+    learning_rate: float = 3e-4
+    mixed_precision: str = "no"
+
+    def __call__(self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep) -> TrainedSubNetwork:
+        """See ``TrainedPruner``.
+
+        Raises:
+            BudgetTooSmallError: Rank 1 everywhere costs more.
+            PrunerInputError: The budget is not on parameters.
+            FlopError: Training cannot begin or go on.
+        """
+        require_parameters("flop", costs)
+        shape = evidence.shape
+        weights = shape.num_layers * sum(matrix.num_outputs * matrix.num_inputs for matrix in shape.matrices)
+        least = costs.of(
+            replace(SubNetwork.full(shape), ranks_LM=np.ones((shape.num_layers, len(shape.matrices)), dtype=np.int64))
+        )
+        if budget < least:
+            raise BudgetTooSmallError.of(costs.name, "rank 1 everywhere", least=least, received=budget)
+        config = FlopConfig(
+            keep=(budget - costs.total(shape) + weights) / weights,
+            num_steps=self.steps,
+            learning_rate=self.learning_rate,
+            mixed_precision=self.mixed_precision,
+            device=str(evidence.supernet.device),
+            seed=evidence.seed,
+        )
+
+        def tell(step: Step) -> None:
+            on_step(TrainingStep(number=step.number, num_steps=step.num_steps, loss=step.loss))
+
+        found = flop(evidence.supernet, evidence.batches, config, on_step=tell)
+        assert costs.of(found.sub_network) <= budget, (costs.of(found.sub_network), budget)
+        return TrainedSubNetwork(sub_network=found.sub_network, weights=found.weights)

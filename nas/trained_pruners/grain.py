@@ -1,0 +1,65 @@
+"""GRAIN as a pruner: a budget on parameters becomes a density of units (arXiv:2212.07634; ``nas.grain``).
+
+Heads that lose all their units give up what their sublayer has besides units as well, so the model may come out a
+little below its budget.
+"""
+
+from dataclasses import dataclass
+
+from nas.grain import GrainConfig, GrainStep, grain
+from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
+from nas.supernet.training import OnStep, TrainingStep
+from nas.trained_pruners.base import TrainedSubNetwork, require_parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrainPruner:
+    """Distils the supernet into what is kept of it, which grows less meanwhile.
+
+    Attributes:
+        steps: Of training.
+        learning_rate: Highest rate of AdamW.
+        temperature: Of the soft cross-entropy.
+        hidden_weight: Of the hidden states' error.
+        regularise_structure: Whether whole heads are emptied first, which is what makes models fast.
+        bfloat16: Whether matrix products run in bfloat16.
+    """
+
+    steps: int = 500
+    learning_rate: float = 1e-4
+    temperature: float = 8.0
+    hidden_weight: float = 1.0
+    regularise_structure: bool = True
+    bfloat16: bool = False
+
+    def __call__(self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep) -> TrainedSubNetwork:
+        """See ``TrainedPruner``.
+
+        Raises:
+            BudgetTooSmallError: What lies outside of the units takes up the budget.
+            PrunerInputError: The budget is not on parameters.
+            GrainError: Training cannot begin or go on.
+        """
+        require_parameters("grain", costs)
+        shape = evidence.shape
+        outside = costs.outside_units(shape)
+        density = (budget - outside) / (costs.total(shape) - outside)
+        if density <= 0:
+            raise BudgetTooSmallError.of(costs.name, "what lies outside of the units", least=outside, received=budget)
+        config = GrainConfig(
+            density=density,
+            num_steps=self.steps,
+            learning_rate=self.learning_rate,
+            temperature=self.temperature,
+            hidden_weight=self.hidden_weight,
+            regularise_structure=self.regularise_structure,
+            bfloat16=self.bfloat16,
+            seed=evidence.seed,
+        )
+
+        def tell(step: GrainStep) -> None:
+            on_step(TrainingStep(number=step.number, num_steps=step.num_steps, loss=step.loss))
+
+        sub_network, weights = grain(evidence.supernet, evidence.batches, config, on_step=tell)
+        assert costs.of(sub_network) <= budget, (costs.of(sub_network), budget)
+        return TrainedSubNetwork(sub_network=sub_network, weights=weights)
