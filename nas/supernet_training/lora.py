@@ -55,8 +55,7 @@ class AdaptedProjection(nn.Module):
     def merge(self) -> None:
         """Adds the adapter to the projection's weight."""
         added_OI = self.scale * (self.up.weight @ self.down.weight)
-        weight = self.base.get_parameter("weight")
-        weight += added_OI.t() if isinstance(self.base, Conv1D) else added_OI
+        self.base.get_parameter("weight").add_(added_OI.t() if isinstance(self.base, Conv1D) else added_OI)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
