@@ -112,6 +112,11 @@ def test_flop_knows_models_only() -> None:
     assert not imported(["nas.flop"], "nas", but=["nas.flop", "nas.supernet", "nas.accelerating"])
 
 
+def test_methods_that_train_know_models_and_what_they_cost_only() -> None:
+    assert not imported(["nas.grain"], "evaluators", but=["evaluators.inputs"])
+    assert not imported(["nas.grain"], "nas", but=["nas.grain", "nas.supernet", "nas.pruners.costs"])
+
+
 def test_commands_and_the_command_line_are_the_outer_shell() -> None:
     shell = ["nas.cli", "nas.commands", "nas.service"]
     inside = {module for module, _ in imported(["nas"], *shell)}
