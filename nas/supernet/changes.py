@@ -32,10 +32,13 @@ class Changes:
         self._undo.append(undo)
 
     def set_parameter(self, module: nn.Module, name: str, view: Tensor) -> None:
-        """Lets ``module.name`` be a view; the storage is shared, nothing is copied."""
+        """Lets ``module.name`` be a view; the storage is shared, nothing is copied.
+
+        A parameter becomes that very one, so that modules can have one in common.
+        """
         parameters = module._parameters
         before = parameters[name]
-        parameters[name] = nn.Parameter(view, requires_grad=False)
+        parameters[name] = view if isinstance(view, nn.Parameter) else nn.Parameter(view, requires_grad=False)
 
         def undo() -> None:
             parameters[name] = before

@@ -92,7 +92,7 @@ def set_own_weights(
     present = dict(model.named_parameters())
     _require_fitting(weights, present)
     for name, parameter in present.items():
-        own = weights.parameters[name].to(parameter.device, parameter.dtype)
+        own = nn.Parameter(weights.parameters[name].to(parameter.device, parameter.dtype), requires_grad=False)
         for module, attribute in owners[parameter]:
             changes.set_parameter(module, attribute, own)
 
