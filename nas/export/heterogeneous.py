@@ -100,9 +100,9 @@ def per_layer_config(layout: Layout, sub_network: SubNetwork, model: PreTrainedM
             layer["skip"] = ["mlp"]
         layers[str(number)] = layer
     for path, rank in _ranks(model.base_model.get_submodule(layout.layers)).items():
-        number, _, within = path.partition(".")
+        of_layer, _, within = path.partition(".")
         for one, layer in layers.items():
-            layer.setdefault("ranks", {}).update({within: rank} if one == number else {})
+            layer.setdefault("ranks", {}).update({within: rank} if one == of_layer else {})
     return layers
 
 

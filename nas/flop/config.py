@@ -36,11 +36,11 @@ class FlopConfig:
 
     keep: float
     num_steps: int
-    warmup_share: float = 0.4
-    settled_share: float = 0.4
+    warmup_share: float = 0.3
+    settled_share: float = 0.5
     learning_rate: float = 3e-4
     gate_travel: float = 24.0
-    multiplier_learning_rate: float = 1.0
+    multiplier_learning_rate: float = 5.0
     curvature: float = 50.0
     num_whitening_batches: int = 16
     weight_decay: float = 0.01
@@ -56,7 +56,7 @@ class FlopConfig:
         if self.warmup_share <= 0 or self.settled_share < 0 or not self.warmup_share + self.settled_share < 1:
             raise FlopError(
                 "warmup_share must be above 0, settled_share at least 0, and both together below 1, got "
-                f"{self.warmup_share} and {self.settled_share}; 0.4 and 0.4 leave a fifth to hold the target."
+                f"{self.warmup_share} and {self.settled_share}; 0.3 and 0.5 leave a fifth to hold the target."
             )
         for name in ("learning_rate", "gate_travel", "multiplier_learning_rate", "max_grad_norm"):
             if not 0 < (value := getattr(self, name)) < math.inf:

@@ -35,9 +35,3 @@ def open_probability(logits_R: Tensor, shift: float = 0.0) -> Tensor:
 def soft(logits_R: Tensor) -> Tensor:
     """``(R,)``: what an open gate multiplies by once nothing is drawn any more."""
     return torch.sigmoid(SOFTNESS * logits_R)
-
-
-def settled(logits_R: Tensor, rank: int) -> Tensor:
-    """``(R,)``: the ``rank`` largest gates, soft, and 0 for the others."""
-    kept_r = logits_R.topk(rank).indices
-    return torch.zeros_like(logits_R).scatter(0, kept_r, soft(logits_R)[kept_r])

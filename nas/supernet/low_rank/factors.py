@@ -78,6 +78,7 @@ def _damped(gram_II: Tensor, damping: float = DAMPING) -> Tensor:
 def _square_root(gram_II: Tensor) -> Tensor:
     """A lower triangular L with L Lᵀ = G; sums of float32 products may be indefinite, which more damping mends."""
     for attempt in range(_ATTEMPTS):
+        root_II: Tensor
         root_II, failed = torch.linalg.cholesky_ex(_damped(gram_II, DAMPING * 10.0**attempt) if attempt else gram_II)
         if not failed.item():
             break

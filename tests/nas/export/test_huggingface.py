@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from evaluators.base import Measurement
 from nas.export import EXPORTERS, ExportError, ExportReport, export, huggingface
 from nas.supernet.families import UnsupportedArchitectureError
+from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 from tests.nas.export.models import KINDS, damage, heterogeneous, low_rank, narrower, three_quarters
@@ -154,6 +155,20 @@ def test_ranks_stand_in_the_config_by_path_where_there_are_factors(tmp_path: Pat
     card = (report.folder / "README.md").read_text()
     assert "| layer before | q_proj (below 21) |" in card
     assert "| 3 | – | – | – | – | 7 | 8 | 9 |" in card
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_factors_of_a_sub_networks_own_are_what_is_written(name: str, tmp_path: Path) -> None:
+    supernet, ids = Supernet(tiny_model(name)), token_ids()
+    sub_network = low_rank(supernet.shape)
+    model = supernet.extract(sub_network)
+    for parameter in model.parameters():
+        parameter.mul_(1.1)
+    expected = logits_of(model, ids)
+    report = export(
+        supernet, sub_network, target="huggingface", folder=tmp_path / "model", weights=OwnWeights.of(model)
+    )
+    assert_equal_logits(logits_of(load(report), ids), expected)
 
 
 def test_llama_whose_heads_do_not_divide_the_hidden_size_becomes_a_mistral(tmp_path: Path) -> None:

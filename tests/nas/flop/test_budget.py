@@ -29,7 +29,7 @@ def test_the_share_counts_directions_and_at_most_the_matrix() -> None:
 def test_the_gradient_leads_below_break_even_too() -> None:
     one = gated(16, 16, num_open=16)
     one.logits.data.zero_()
-    expected_share([one]).backward()  # type: ignore[no-untyped-call]
+    expected_share([one]).backward()
     assert one.logits.grad is not None
     probability = torch.sigmoid(torch.tensor(SHIFT))
     expected = torch.full((16,), (probability * (1 - probability)).item() * 32 / 256)
@@ -63,6 +63,6 @@ def test_multipliers_ascend_the_violation() -> None:
     share = torch.tensor(0.7, requires_grad=True)
     penalty = multipliers.penalty(share, 0.5)
     assert penalty.item() == pytest.approx(0.2 + 2.25 * 0.04)
-    penalty.backward()  # type: ignore[no-untyped-call]
+    penalty.backward()
     assert share.grad is not None
     assert share.grad.item() == pytest.approx(1 + 2 * 2.25 * 0.2)

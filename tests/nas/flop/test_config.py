@@ -10,8 +10,8 @@ from nas.flop import FlopConfig, FlopError
     [
         ({"keep": 1.0}, r"keep must lie between 0 and 1, both excluded, got 1\.0"),
         ({"keep": float("nan")}, "keep must lie between 0 and 1"),
-        ({"warmup_share": 0.0}, r"warmup_share must be above 0, .* got 0\.0 and 0\.4"),
-        ({"settled_share": 0.7}, r"both together below 1, got 0\.4 and 0\.7"),
+        ({"warmup_share": 0.0}, r"warmup_share must be above 0, .* got 0\.0 and 0\.5"),
+        ({"settled_share": 0.7}, r"both together below 1, got 0\.3 and 0\.7"),
         ({"learning_rate": 0.0}, r"learning_rate must be a finite number above 0, got 0\.0"),
         ({"gate_travel": float("inf")}, "gate_travel must be a finite number above 0, got inf"),
         ({"num_steps": 9}, "num_steps must be at least 10, got 9"),
@@ -26,4 +26,4 @@ def test_numbers_out_of_range(options: dict[str, Any], message: str) -> None:
 
 def test_steps_add_up() -> None:
     config = FlopConfig(keep=0.5, num_steps=101)
-    assert (config.num_warmup_steps, config.num_gated_steps, config.num_settled_steps) == (40, 61, 40)
+    assert (config.num_warmup_steps, config.num_gated_steps, config.num_settled_steps) == (30, 51, 50)

@@ -33,7 +33,7 @@ def test_it_meets_the_target_and_learns(name: str) -> None:
     assert [step.number for step in steps] == list(range(1, 61))
     assert (steps[-1].kept, steps[-1].target) == (found.kept, 0.5)
     # Gates were still led to the target when they were settled.
-    assert steps[35].kept == pytest.approx(0.5, abs=0.15)
+    assert steps[29].kept == pytest.approx(0.5, abs=0.15)
     assert np.mean(found.losses[-8:]) < np.mean(found.losses[:8])
     assert all(torch.equal(before[key], value) for key, value in supernet.model.state_dict().items())
     with supernet.activate(found.sub_network, found.weights) as model:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from nas.flop.gates import settled
+from nas.flop.gates import soft
 from nas.flop.layers import GatedLinear, Place, fold, put_gates
 from nas.supernet.low_rank.stand_ins import LowRankLinear
 from nas.supernet.supernet import Supernet
@@ -22,6 +22,12 @@ def gated_model(supernet: Supernet) -> Gated:
     model = supernet.extract(SubNetwork.full(supernet.shape))
     layers = list(model.base_model.get_submodule(supernet.family.layers).children())
     return model, layers, put_gates(model, layers, supernet.family, supernet.shape, batches_of(token_ids(seed=4)))
+
+
+def settled(logits_R: torch.Tensor, rank: int) -> torch.Tensor:
+    """The largest gates, soft, and 0 for the others."""
+    least = logits_R.sort(descending=True).values[rank - 1]
+    return torch.where(logits_R >= least, soft(logits_R), 0.0)
 
 
 @families
