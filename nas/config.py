@@ -76,7 +76,7 @@ class ImportanceConfig(Section):
     batch_size: int = Field(default=8, ge=1)
 
 
-_SEEDS = ChainMap(TRAINED_PRUNERS, PRUNERS)
+_SEEDS: ChainMap[str, Any] = ChainMap(TRAINED_PRUNERS, PRUNERS)
 
 
 class StrategyConfig(Section):
