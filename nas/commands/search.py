@@ -130,8 +130,10 @@ def refuse_changed_config(directory: RunDirectory, config: SearchConfig) -> None
             f"{directory.config_path} must be the YAML that `nas search` wrote, but it is damaged; restore it."
         ) from error
     now = yaml.safe_load(config.to_yaml())
-    if not isinstance(before, dict):
-        before = {}
+    try:  # keys that a later version added have their defaults
+        before = yaml.safe_load(parse_config(directory.read_config_text()).to_yaml())
+    except ConfigError:
+        before = before if isinstance(before, dict) else {}
     # Where a search is tracked is no part of what it does.
     changed = sorted(key for key in {*before, *now} - {"tracking"} if before.get(key) != now.get(key))
     if changed:

@@ -102,6 +102,8 @@ class LoraDistillation:
         """See ``FinalistRecovery``."""
         require_batches(batches)
         student = supernet.extract(sub_network, start)
+        if sub_network.is_full and start is None:  # it has lost nothing, and Adam would amplify rounding errors
+            return OwnWeights.of(student)
         generator = torch.Generator().manual_seed(seed)
         layers = supernet.family.layers
         with adapted(student, layers, rank=self.rank, alpha=self.alpha, generator=generator) as parameters:

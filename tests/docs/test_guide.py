@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from pydantic import BaseModel
 
@@ -20,6 +21,7 @@ from evaluators import EVALUATORS
 from nas.cli import app
 from nas.config import LimitConfig, ModelConfig, SearchConfig, StrategyConfig, parse_config
 from nas.pruners import PRUNERS
+from nas.recovery import FINALIST_RECOVERIES, RECOVERIES, resolved_options
 from nas.strategies import STRATEGIES
 from nas.supernet.families import FAMILIES
 from nas.supernet.importance import IMPORTANCES
@@ -79,6 +81,7 @@ def test_every_key_of_a_section_is_explained(key: str, model: type[BaseModel]) -
         ("objectives", EVALUATORS),
         ("strategy", STRATEGIES),
         ("strategy", PRUNERS),
+        ("recovery", {**RECOVERIES, **FINALIST_RECOVERIES}),
     ],
 )
 def test_every_part_is_named(key: str, names: dict[str, object]) -> None:
@@ -88,6 +91,13 @@ def test_every_part_is_named(key: str, names: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", SEARCH_SPACES)
 def test_every_option_of_a_space_is_explained(name: str) -> None:
     assert [option for option in options(SEARCH_SPACES[name]) if f"| `{option}` |" not in section("space")] == []
+
+
+@pytest.mark.parametrize("name", FINALIST_RECOVERIES)
+def test_every_option_of_a_recovery_is_explained_with_its_default(name: str) -> None:
+    for option, value in resolved_options(name, {}).items():
+        [default] = re.findall(rf"^\| `{option}` \| (\S+) \|", section("recovery"), re.M)
+        assert yaml.safe_load(default.strip("`")) in (value, False if value == "no" else value)
 
 
 @pytest.mark.parametrize("name", EVALUATORS)

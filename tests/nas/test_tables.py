@@ -14,6 +14,7 @@ from nas.run import Run
 from nas.tables import comparison_table, measurements_table, shown, trials_table
 from search_spaces.low_rank import with_ranks
 from search_spaces.shape import Matrix
+from tests.nas.test_recovered import with_recovery
 from tests.nas.trials import SHAPE, failed, trial, write_run
 
 
@@ -65,6 +66,26 @@ def test_one_row_a_trial(run: Run) -> None:
         ["1", "smallest", "0.5 ±0.01", "2 ms", "0.40", "1M", "0.25", "2/2", "8/8", "17/32"],
         ["2", "nsga2", "failed", "failed", "", "failed", "", "2/2", "8/8", "17/32"],
     ]
+
+
+def test_a_score_that_was_won_back_stands_beside_the_one_before_and_the_places(tmp_path: Path) -> None:
+    trials = [
+        trial(0, 0.9, 5, "supernet"),
+        with_recovery(trial(1, 0.5, 2), 0.8),
+        with_recovery(trial(2, 0.6, 3), 0.7),
+        trial(3, 0.1, 4),
+    ]
+    run = write_run(tmp_path / "run", trials)
+    heading, *rows = rendered(trials_table(run, run.trials, title=""))
+    assert heading[2:6] == ["minimal pairs", "before", "rank", "decode latency"]
+    assert [row[2:5] for row in rows] == [
+        ["0.9 ±0.01", "–", "–"],
+        ["0.8", "0.5 ±0.01", "2 → 1"],
+        ["0.7", "0.6 ±0.01", "1 → 2"],
+        ["0.1 ±0.01", "–", "–"],
+    ]
+    _, *rows = rendered(comparison_table(run, run.trials[1], title=""))
+    assert ["minimal pairs before recovery", "0.9 ±0.01", "0.5 ±0.01", ""] in rows
 
 
 def test_only_costs_have_a_share_of_the_supernets(tmp_path: Path) -> None:

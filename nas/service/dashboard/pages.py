@@ -6,7 +6,7 @@ from functools import cache
 from string import Template
 
 from evaluators import EVALUATORS
-from nas.recovery import RECOVERIES
+from nas.recovery import RECOVERY_NAMES
 from nas.service.dashboard.files import MEDIA_TYPES, PLOTLY, File, own_text, plotly_styles
 from nas.strategies import STRATEGIES
 from search_spaces import SEARCH_SPACES
@@ -43,7 +43,7 @@ def html_of(page: Page) -> File:
         "evaluators": _options(EVALUATORS),
         "spaces": _options(SEARCH_SPACES, chosen="joint"),
         "strategies": _options(STRATEGIES, chosen="nsga2"),
-        "recoveries": _options(["none", *RECOVERIES], chosen="none"),
+        "recoveries": _options(["none", *RECOVERY_NAMES], chosen="none"),
     }
     main = Template(own_text("pages", f"{page.name}.html")).substitute(choices)
     frame = Template(own_text("pages", "frame.html"))

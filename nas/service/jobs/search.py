@@ -2,8 +2,11 @@
 
 import logging
 
+from rich.console import Console
+
 from nas.config import SearchConfig
 from nas.preparation import prepare
+from nas.progress import TrainingProgress
 from nas.run import describe_run
 from nas.search import Search
 from nas.service.jobs.base import Work
@@ -28,4 +31,5 @@ def run_search(work: Work) -> None:
     store.write_environment(environment)
     LOG.info("searching on %s", environment["device"].get("name"))
     with Tracking(config, environment, confined=True) as tracking:
-        tracking.complete(Search(config, prepared, store).run(tracking))
+        watcher = TrainingProgress(Console(stderr=True))
+        tracking.complete(Search(config, prepared, store).run(tracking, watcher))

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,26 @@ def test_table_lists_the_front_in_its_order(front: dict[str, Any], trials: list[
     assert cells[:1] == ["2"]
     assert cells[2:9] == ["0.600 ± 0.020", "2.00 ± 0.15", "10.00", "25 %", "25 %", "26 %", "50 %"]
     assert "nas export runs/half 2 --to huggingface --out trial-2" in page.texts["code"][0]
+
+
+def test_ranks_before_recovery_and_after_stand_side_by_side(front: dict[str, Any], trials: list[Trial]) -> None:
+    """Of three that were recovered the member on the first row was the best before, and is the second after."""
+    for number, after in ((1, 0.80), (2, 0.62), (3, 0.61)):
+        score = trials[number].measurements["arc_easy"]
+        before = {1: 0.70, 2: 0.75, 3: 0.60}[number]
+        both = {
+            "arc_easy": replace(score, value=after),
+            "arc_easy_before_recovery": replace(score, value=before),
+        }
+        trials[number] = replace(trials[number], measurements={**trials[number].measurements, **both})
+    front["trials"] = [trials[2].to_json(), trials[1].to_json()]
+    page = render(front, trials)
+    headings = [text.strip() for text in page.texts["button"]]
+    place = headings.index("Rank in arc easy before recovery")
+    assert headings[place + 1] == "after"
+    cells = [text.strip() for text in page.texts["td"]]
+    assert cells[place : place + 2] == ["1", "2"]
+    assert "arc easy before recovery (accuracy)" in headings
 
 
 def test_failed_trials_are_listed_with_their_reason(front: dict[str, Any], trials: list[Trial]) -> None:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from evaluators import EVALUATORS
-from nas.recovery import RECOVERIES
+from nas.recovery import RECOVERY_NAMES
 from nas.report.static import PLOTLY_VERSION
 from nas.service.dashboard import dashboard_routes
 from nas.service.dashboard.files import PLOTLY, names
@@ -162,7 +162,7 @@ def test_other_files_are_not_there(client: TestClient, name: str) -> None:
 
 def test_the_form_offers_what_a_config_may_name(client: TestClient) -> None:
     html = client.get("/submit").text
-    for name in (*EVALUATORS, *SEARCH_SPACES, *STRATEGIES, *RECOVERIES):
+    for name in (*EVALUATORS, *SEARCH_SPACES, *STRATEGIES, *RECOVERY_NAMES):
         assert re.search(rf"<option( selected)?>{name}</option>", html), name
 
 
