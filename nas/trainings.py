@@ -10,7 +10,7 @@ from nas.trained_pruners import TRAINED_PRUNERS, TrainedPruner, TrainedSubNetwor
 from search_spaces.sub_network import SubNetwork
 
 
-class TrainingError(ValueError):
+class LostWeightsError(ValueError):
     """Trained weights are gone and cannot be made again."""
 
 
@@ -124,7 +124,7 @@ def train_again(
         watcher: Is told of it.
 
     Raises:
-        TrainingError: None of them gives that sub-network.
+        LostWeightsError: None of them gives that sub-network.
     """
     size = choices[0].costs.of(sub_network) if choices else 0.0
 
@@ -138,7 +138,7 @@ def train_again(
             continue
         if trained.sub_network == sub_network:
             return trained
-    raise TrainingError(
+    raise LostWeightsError(
         f"The weights that {source} trained must be kept or come out again, but they are gone and another training "
         "gives other units, as it may on another machine; restore the run's weights/ from a copy."
     )

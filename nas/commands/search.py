@@ -11,7 +11,7 @@ from rich.console import Console
 
 from nas.amount import AmountError
 from nas.commands.stopping import stoppable
-from nas.config import SearchConfig, load_config
+from nas.config import ConfigError, SearchConfig, load_config, parse_config
 from nas.objectives import BudgetError
 from nas.preparation import load_supernet, prepare
 from nas.progress import SearchProgress

@@ -37,7 +37,7 @@ def weights_of(
 
     Raises:
         OwnWeightsError: Weights that were kept are damaged.
-        TrainingError: Weights that a pruner trained are gone, and do not come out again.
+        LostWeightsError: Weights that a pruner trained are gone, and do not come out again.
         ValueError: One of those of ``calibration_examples``.
     """
     kept = WeightsFolder(run.directory.weights_path)

@@ -51,7 +51,7 @@ def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             f"Options go to pruners that train, {', '.join(TRAINED_PRUNERS)}, got {name!r}; try {nearest!r}."
         )
     pruner = TRAINED_PRUNERS[name]
-    defaults = asdict(pruner) if is_dataclass(pruner) and not isinstance(pruner, type) else {}
+    defaults: dict[str, Any] = asdict(pruner) if is_dataclass(pruner) and not isinstance(pruner, type) else {}
     for option, value in options.items():
         if option not in defaults:
             raise PrunerInputError(

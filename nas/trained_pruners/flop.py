@@ -1,4 +1,4 @@
-"""FLOP as a pruner: a budget on parameters becomes a share of the weights of matrices (arXiv:1910.04732, ``nas.flop``)."""
+"""FLOP as a pruner: a budget on parameters becomes a share of matrices' weights (arXiv:1910.04732, ``nas.flop``)."""
 
 from dataclasses import dataclass, replace
 

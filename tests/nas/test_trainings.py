@@ -12,16 +12,7 @@ from nas.amount import parse_amount
 from nas.config import ConfigError, parse_config
 from nas.objectives import BudgetError
 from nas.preparation import Prepared, ladder_trainings
-from nas.pruners import (
-    TRAINED_PRUNERS,
-    BudgetTooSmallError,
-    Evidence,
-    TrainedSubNetwork,
-    UnitCosts,
-    parameter_costs,
-    pruner_named,
-    require_known,
-)
+from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, parameter_costs, pruner_named
 from nas.pruning import Pruning, prune
 from nas.recovery.lora_distillation import LoraDistillation
 from nas.run import Run
@@ -29,7 +20,8 @@ from nas.seeds import propose, trained_seed
 from nas.store.weights import WeightsFolder
 from nas.supernet.supernet import Supernet
 from nas.supernet.training import OnStep
-from nas.trainings import UNWATCHED, TrainingError, train_again
+from nas.trained_pruners import TRAINED_PRUNERS, TrainedSubNetwork, require_known
+from nas.trainings import UNWATCHED, LostWeightsError, train_again
 from search_spaces import make_space
 from search_spaces.base import UnitRanking
 from search_spaces.sub_network import SubNetwork
@@ -135,7 +127,7 @@ def test_weights_that_are_gone_come_out_again_from_the_right_budget(
 
 def test_weights_that_do_not_come_out_again_are_told_of(undisturbed: tuple[Run, Training, Watching]) -> None:
     run, bench, _ = undisturbed
-    with pytest.raises(TrainingError, match=rf"The weights that {NAME} trained must be kept or come out again, but"):
+    with pytest.raises(LostWeightsError, match=rf"The weights that {NAME} trained must be kept or come out again, but"):
         train_again(NAME, run.trials[1].sub_network, bench.prepared.trainings, UNWATCHED)
 
 

@@ -1,0 +1,53 @@
+"""Options of pruners that train. What the pruners do is in ``tests/contracts/test_trained_pruners.py``."""
+
+from typing import Any
+
+import pytest
+
+from nas.config import ConfigError, parse_config
+from nas.pruners import PrunerInputError, UnknownPrunerError
+from nas.trained_pruners import TRAINED_PRUNERS, require_known, resolved_options, trained_pruner
+from nas.trained_pruners.grain import GrainPruner
+
+CONFIG = """
+model: bundled
+objectives: [perplexity, parameters]
+trials: 3
+"""
+
+
+def test_defaults_fill_what_is_not_given() -> None:
+    options = resolved_options("grain", {"steps": 7, "learning_rate": 1})
+    assert options == {**resolved_options("grain", {}), "steps": 7, "learning_rate": 1}
+    assert trained_pruner("grain", {"steps": 7}) == GrainPruner(steps=7)
+    assert trained_pruner("grain", {}) is TRAINED_PRUNERS["grain"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "problem"),
+    [
+        ("gran", {}, "Options go to pruners that train, grain, flop, got 'gran'; try 'grain'"),
+        ("grain", {"step": 1}, "An option of the pruner grain must be one of steps, .*, got 'step'"),
+        ("flop", {"steps": "many"}, "The option steps of the pruner flop must be like its default 500, got 'many'"),
+        ("flop", {"steps": True}, "must be like its default 500, got True"),
+        ("grain", {"bfloat16": 1}, "must be like its default False, got 1"),
+    ],
+)
+def test_what_is_no_option_is_refused(name: str, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(PrunerInputError, match=problem):
+        resolved_options(name, options)
+
+
+def test_a_config_holds_all_options() -> None:
+    config = parse_config(CONFIG, ["trained_pruners.flop.steps=30"])
+    assert config.trained_pruners == {"flop": resolved_options("flop", {"steps": 30})}
+    assert parse_config(config.to_yaml()) == config
+    with pytest.raises(ConfigError, match="An option of the pruner flop must be one of steps"):
+        parse_config(CONFIG, ["trained_pruners.flop.stepz=30"])
+
+
+def test_names_of_both_kinds_are_known() -> None:
+    require_known("grain")
+    require_known("fisher")
+    with pytest.raises(UnknownPrunerError, match="obs, grain, flop, got 'grane'; try 'grain'"):
+        require_known("grane")
