@@ -3,6 +3,7 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,7 @@ from evaluators.base import Measurement
 from nas.objectives import Constraint
 from nas.run import Run
 from nas.tables import comparison_table, measurements_table, shown, trials_table
+from search_spaces.sub_network import SubNetwork
 from tests.nas.trials import failed, trial, write_run
 
 
@@ -101,3 +103,15 @@ def test_supernet_and_trial_side_by_side(run: Run) -> None:
         ["heads", "8", "8", ""],
         ["neurons", "32", "17", ""],
     ]
+
+
+def test_heads_that_lack_dimensions_show_how_much_is_left(run: Run) -> None:
+    shape = run.trials[0].sub_network.shape
+    values_LKD = np.ones((shape.num_layers, shape.num_kv_groups, shape.head_dim), dtype=bool)
+    values_LKD[..., 0] = False
+    full = SubNetwork.full(shape)
+    cut = SubNetwork(shape=shape, heads_LH=full.heads_LH, neurons_LN=full.neurons_LN, values_LKD=values_LKD)
+    one = dataclasses.replace(run.trials[0], sub_network=cut)
+    row = rendered(trials_table(run, [one], title=""))[1]
+    whole = shape.num_layers * shape.num_heads
+    assert f"{whole}/{whole} ({1 - 1 / (2 * shape.head_dim):.0%})" in row
