@@ -101,9 +101,10 @@ def _cells(
 
 def _kept(trial: Trial) -> tuple[str, str, str]:
     kept, shape = trial.sub_network, trial.sub_network.shape
+    dims = f" ({kept.dims_share:.0%})" if kept.cuts_heads else ""
     return (
         f"{len(kept.kept_layers)}/{shape.num_layers}",
-        f"{sum(kept.num_heads)}/{shape.num_layers * shape.num_heads}",
+        f"{sum(kept.num_heads)}/{shape.num_layers * shape.num_heads}{dims}",
         f"{sum(kept.num_neurons)}/{shape.num_layers * shape.num_neurons}",
     )
 

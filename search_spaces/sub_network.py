@@ -203,6 +203,12 @@ class SubNetwork:
         return self.queries_LKD is not None or self.values_LKD is not None
 
     @property
+    def dims_share(self) -> float:
+        """Share of the query and value dimensions of kept KV groups that remain."""
+        kept = self.query_dims_LKD.sum() + self.value_dims_LKD.sum()
+        return float(kept / (2 * self.shape.head_dim * self.kv_groups_LK.sum()))
+
+    @property
     def is_full(self) -> bool:
         """Whether nothing was removed."""
         return bool(self.heads_LH.all() and self.neurons_LN.all() and not self.cuts_heads and self.ranks_LM is None)

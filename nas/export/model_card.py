@@ -56,6 +56,8 @@ def _kept(sub_network: SubNetwork) -> str:
         for number, index in enumerate(sub_network.kept_layers)
     ]
     summary = f"{len(rows)} of {shape.num_layers} layers. Where nothing is kept, the sublayer is skipped."
+    if sub_network.cuts_heads:
+        summary += f" Of the query and value dimensions of kept heads, {sub_network.dims_share:.0%} remain."
     units = summary + "\n\n" + _table(("layer", "layer before", "heads", "KV heads", "neurons"), rows)
     if sub_network.ranks_LM is None:
         return units

@@ -14,6 +14,7 @@ from nas.run import Run
 from nas.tables import comparison_table, measurements_table, shown, trials_table
 from search_spaces.low_rank import with_ranks
 from search_spaces.shape import Matrix
+from search_spaces.sub_network import SubNetwork
 from tests.nas.test_recovered import with_recovery
 from tests.nas.trials import SHAPE, failed, trial, write_run
 
@@ -134,3 +135,15 @@ def test_matrices_have_a_column_where_some_are_factorised(run: Run) -> None:
     table = trials_table(run, trials, title="")
     assert table.columns[-1].header == "matrices"
     assert list(table.columns[-1].cells) == ["100%", "50%"]
+
+
+def test_heads_that_lack_dimensions_show_how_much_is_left(run: Run) -> None:
+    shape = run.trials[0].sub_network.shape
+    values_LKD = np.ones((shape.num_layers, shape.num_kv_groups, shape.head_dim), dtype=bool)
+    values_LKD[..., 0] = False
+    full = SubNetwork.full(shape)
+    cut = SubNetwork(shape=shape, heads_LH=full.heads_LH, neurons_LN=full.neurons_LN, values_LKD=values_LKD)
+    one = dataclasses.replace(run.trials[0], sub_network=cut)
+    row = rendered(trials_table(run, [one], title=""))[1]
+    whole = shape.num_layers * shape.num_heads
+    assert f"{whole}/{whole} ({1 - 1 / (2 * shape.head_dim):.0%})" in row

@@ -80,6 +80,7 @@ def test_nearest_to_uneven_heads_is_their_mean_rounded_down() -> None:
     full = SubNetwork.full(SHAPE)
     uneven = SubNetwork(shape=SHAPE, heads_LH=full.heads_LH, neurons_LN=full.neurons_LN, values_LKD=values_LKD)
     assert dims_by_layer(uneven) == {"queries": [4, 4], "values": [5, 8]}
+    assert uneven.dims_share == (64 - 5) / 64
     built = space()
     nearest = built.sub_network(built.nearest(uneven))
     assert nearest.value_dims_LKD[0].sum(axis=1).tolist() == [4, 4]

@@ -78,6 +78,7 @@ def test_reloaded_logits_where_heads_differ_in_width(name: str, number: int, tmp
     assert report.num_parameters == sum(parameter.numel() for parameter in supernet.extract(sub_network).parameters())
     assert report.max_abs_difference <= report.tolerance
     assert (report.folder / "cut_attention.py").exists()
+    assert f"dimensions of kept heads, {sub_network.dims_share:.0%} remain" in (report.folder / "README.md").read_text()
 
 
 @families
