@@ -70,14 +70,13 @@ def gated(student: Supernet, units: Units) -> Iterator[Gates]:
     layer without units hands on its input.
     """
     gates = Gates.of(units, student.device)
-    heads_L, neurons_L = units.values_LKD.any(axis=(1, 2)), units.neurons_LN.any(axis=1)
-    dtype = gates.neurons_LN.dtype
-    whole = {"dtype": dtype, "device": student.device}
+    heads_L, neurons_L = np.asarray(units.values_LKD.any(axis=(1, 2))), np.asarray(units.neurons_LN.any(axis=1))
+    like = gates.neurons_LN.detach()
     scales = UnitScales(
-        heads_LH=torch.ones(units.shape.num_layers, units.shape.num_heads, **whole),
+        heads_LH=like.new_ones(units.shape.num_layers, units.shape.num_heads),
         neurons_LN=gates.neurons_LN,
-        attention_L=torch.from_numpy(heads_L).to(**whole),
-        mlp_L=torch.from_numpy(neurons_L).to(**whole),
+        attention_L=torch.from_numpy(heads_L).to(like),
+        mlp_L=torch.from_numpy(neurons_L).to(like),
     )
     dims = DimScales(queries_LHD=gates.queries_LHD, values_LHD=gates.values_LHD)
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ like its weights, which computes the same and takes a fraction of the time; ever
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_UNITS = ("queries_LKU", "values_LKD", "neurons_LN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +170,9 @@ class _Run:
         """Gradients of both losses, with scores from the first alone."""
         with gated(student, self._units) as gates:
             cross_entropy, hidden = self._losses(batch)
-            cross_entropy.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+            cross_entropy.backward(retain_graph=True)
             self._take_scores(gates)
-            hidden.backward()  # type: ignore[no-untyped-call]
+            hidden.backward()
         return float((cross_entropy + hidden).detach())
 
     def _take_scores(self, gates: Gates) -> None:
@@ -182,7 +183,7 @@ class _Run:
     def _learn(self, batch: Batch) -> float:
         cross_entropy, hidden = self._losses(batch)
         loss = cross_entropy + hidden
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -217,7 +218,8 @@ class _Run:
                 "step": torch.tensor(float(step)),
                 **{moment: moments[moment][name] for moment in _MOMENTS},
             }
-        self._optimizer.state.update(hidden)
+        for matrix, state in hidden.items():
+            self._optimizer.state[matrix] = state
 
     def result(self) -> tuple[SubNetwork, OwnWeights]:
         """What is kept, and its weights."""
@@ -228,13 +230,13 @@ class _Run:
     def save(self, path: Path) -> None:
         """Writes a checkpoint through a temporary name."""
         state = {
-            "config": self._config,
-            "shape": self._units.shape,
+            "config": asdict(self._config),
+            "shape": asdict(self._units.shape),
             "step": self.step,
             "skipped": (self._skipped, self._skipped_in_a_row),
             "cut_out": self._student is None,
-            "units": self._units,
-            "scores": self._scores,
+            "units": {name: torch.from_numpy(getattr(self._units, name)) for name in _UNITS},
+            "scores": {name: torch.from_numpy(getattr(self._scores, name)) for name in (*_UNITS, "heads_LK")},
             "model": self._model.state_dict(),
             "hidden": self._hidden.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -251,17 +253,19 @@ class _Run:
             GrainError: It is of another, or damaged.
         """
         try:
-            state = torch.load(path, map_location=self._teacher.device, weights_only=False)
+            state = torch.load(path, map_location=self._teacher.device, weights_only=True)
         except Exception as error:
             raise GrainError(
-                f"A checkpoint must be readable, got {path} ({error}); remove it to begin anew."
+                f"A checkpoint must be readable, got {path} ({type(error).__name__}); remove it to begin anew."
             ) from error
-        if (state["config"], state["shape"]) != (self._config, self._units.shape):
+        shape = self._units.shape
+        if (state["config"], state["shape"]) != (asdict(self._config), asdict(shape)):
             raise GrainError(
                 f"A checkpoint must be of the same model and config, got {path} of {state['config']}; remove it, or "
                 "take its config."
             )
-        self._units, self._scores = state["units"], state["scores"]
+        self._units = Units(shape=shape, **{name: one.cpu().numpy() for name, one in state["units"].items()})
+        self._scores = UnitScores(**{name: one.cpu().numpy() for name, one in state["scores"].items()})
         if state["cut_out"]:
             self._model, self._student = self._teacher.extract(self._units.sub_network).float(), None
             self._set_up()
@@ -292,7 +296,7 @@ def _groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dic
 def _batch(batches: Sequence[Batch], seed: int, step: int) -> Batch:
     """The batch of a step: all of them in an order drawn from the seed and the epoch, again and again."""
     epoch, position = divmod(step, len(batches))
-    return batches[np.random.default_rng((seed, epoch)).permutation(len(batches))[position]]
+    return batches[int(np.random.default_rng((seed, epoch)).permutation(len(batches))[position])]
 
 
 def _require_original_order(supernet: Supernet) -> None:

@@ -14,7 +14,9 @@ value does, since a head without queries would be no head but a mean; and what t
 Legend: L layers, K KV groups, U query units, D head_dim, N neurons.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +57,11 @@ class Units:
         )
 
     @property
+    def groups_LK(self) -> BoolMask:
+        """``(L, K)``: groups that have values."""
+        return np.asarray(self.values_LKD.any(axis=2), dtype=np.bool_)
+
+    @property
     def query_dims_LKD(self) -> BoolMask:
         """``(L, K, D)``: query units as dimensions."""
         pairs = self.shape.rotary_dims // 2
@@ -63,7 +70,7 @@ class Units:
     @property
     def sub_network(self) -> SubNetwork:
         """The same as a sub-network: a group is kept with all its heads where it has values."""
-        kept_LK = self.values_LKD.any(axis=2)
+        kept_LK = self.groups_LK
         return SubNetwork(
             shape=self.shape,
             heads_LH=kept_LK.repeat(self.shape.heads_per_group, axis=1),
@@ -197,7 +204,7 @@ def _whole_heads(
 ) -> tuple[BoolMask, Scores, Scores]:
     """The same where groups leave as one: groups, neurons."""
     del config
-    kept_LK = units.values_LKD.any(axis=2)
+    kept_LK = units.groups_LK
     required_LK = _best_required(units, scores.heads_LK[..., None])[..., 0]
     of_group = int(parameters.queries_U.sum()) + parameters.value * units.shape.head_dim
     holds = [np.full(kept_LK.shape, of_group), np.full(units.neurons_LN.shape, parameters.neuron)]
@@ -211,13 +218,13 @@ def _whole_heads(
 def _without(units: Units, gone: NDArray[np.int64], config: GrainConfig) -> Units:
     """Without the units of these numbers in line, and without queries of heads that have no values."""
     if config.units == "heads":
-        kept_LK, neurons_LN = _out_of_line([units.values_LKD.any(axis=2), units.neurons_LN], gone)
+        kept_LK, neurons_LN = _out_of_line([units.groups_LK, units.neurons_LN], gone)
         values_LKD, queries_LKU = units.values_LKD & kept_LK[..., None], units.queries_LKU
     else:
         queries_LKU, values_LKD, neurons_LN = _out_of_line(
             [units.queries_LKU, units.values_LKD, units.neurons_LN], gone
         )
-    queries_LKU = queries_LKU & values_LKD.any(axis=2)[..., None]
+    queries_LKU = queries_LKU & values_LKD.any(axis=2, keepdims=True)
     return replace(units, queries_LKU=queries_LKU, values_LKD=values_LKD, neurons_LN=neurons_LN)
 
 
@@ -231,7 +238,7 @@ def _best(kept: BoolMask, scores: Scores) -> BoolMask:
 
 def _best_required(units: Units, scores: Scores) -> BoolMask:
     """The one value of each layer whose attention must stay; where ``scores`` are of groups, the one group."""
-    kept = np.broadcast_to(units.values_LKD.any(axis=2)[..., None], scores.shape)
+    kept = np.broadcast_to(units.groups_LK[..., None], scores.shape)
     kept = units.values_LKD if scores.shape == units.values_LKD.shape else kept
     layers = units.shape.num_layers
     best = _best(kept.reshape(layers, -1), scores.reshape(layers, -1)).reshape(scores.shape)
@@ -240,7 +247,7 @@ def _best_required(units: Units, scores: Scores) -> BoolMask:
     return result
 
 
-def _in_line(parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:  # type: ignore[type-var]
+def _in_line(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([part.ravel() for part in parts])
 
 

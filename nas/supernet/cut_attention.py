@@ -107,7 +107,7 @@ class CutAttention(nn.Module):
         self.num_key_value_groups = cuts.heads_per_kv_head
         self._softcap = attributes.get("attn_logit_softcapping")
         self._dropout = _probability(attributes)
-        self._eager = sys.modules[type(original).__module__].eager_attention_forward  # type: ignore[attr-defined]
+        self._eager = sys.modules[type(original).__module__].eager_attention_forward
         self._output = output
         weight = next(original.parameters())
         place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
@@ -215,7 +215,8 @@ class CutAttention(nn.Module):
 
     def _turn(self, features_BTF: Tensor, cos_BTD: Tensor, sin_BTD: Tensor) -> Tensor:
         """Turns each pair by its position: as transformers does, with the two of a pair side by side."""
-        cos_BTP, sin_BTP = cos_BTD[..., self.pairs], sin_BTD[..., self.pairs]
+        pairs_P = self.get_buffer("pairs")
+        cos_BTP, sin_BTP = cos_BTD[..., pairs_P], sin_BTD[..., pairs_P]
         first_BTP, second_BTP = features_BTF.unflatten(-1, (-1, 2)).unbind(dim=-1)
         turned = (first_BTP * cos_BTP - second_BTP * sin_BTP, second_BTP * cos_BTP + first_BTP * sin_BTP)
         return torch.stack(turned, dim=-1).flatten(-2)

@@ -142,7 +142,8 @@ def _squared_rows(layer: nn.Module, rows: HeadRows, number: int, shape: Supernet
 def _sums_of_squares(supernet: Supernet, batches: Sequence[Batch], rows: HeadRows, number: int) -> Scores:
     """``(L, number, D)``: of what a projection says of its heads, over all tokens."""
     sums = [torch.zeros(number * supernet.shape.head_dim, dtype=torch.float64) for _ in supernet.layers]
-    numbers, tokens = _rows(rows, number, supernet.shape), []
+    numbers = _rows(rows, number, supernet.shape)
+    tokens: list[Tensor] = []
 
     def watch(index: int) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:

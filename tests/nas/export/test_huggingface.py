@@ -21,6 +21,7 @@ from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
 from tests.nas.export.models import KINDS, damage, heterogeneous, low_rank, narrower, three_quarters
 from tests.nas.supernet.cut_sub_networks import cut_candidates
+from tests.nas.supernet.test_own_weights import trained
 from tests.nas.supernet.test_supernet import assert_equal_logits, logits_of
 from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, tiny_model, token_ids
 
@@ -79,6 +80,17 @@ def test_reloaded_logits_where_heads_differ_in_width(name: str, number: int, tmp
     assert report.max_abs_difference <= report.tolerance
     assert (report.folder / "cut_attention.py").exists()
     assert f"dimensions of kept heads, {sub_network.dims_share:.0%} remain" in (report.folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["bert", "qwen2"])
+def test_trained_weights_of_cut_heads_come_along(name: str, tmp_path: Path) -> None:
+    supernet, ids = Supernet(tiny_model(name)), token_ids()
+    sub_network = cut_candidates(supernet.shape)[-1]
+    model = trained(supernet.extract(sub_network), seed=0)
+    report = export(
+        supernet, sub_network, target="huggingface", folder=tmp_path / "model", weights=OwnWeights.of(model)
+    )
+    assert_equal_logits(logits_of(load(report), ids), logits_of(model, ids))
 
 
 @families

@@ -1,5 +1,7 @@
 """A gated model computes what the extracted sub-network does, and its gradients are the formula's."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -39,10 +41,10 @@ def test_scores_are_sums_over_rows_columns_pairs_and_groups() -> None:
     for weight in (*weights.values(), down):
         weight.requires_grad_()
     with gated(supernet, Units.all_of(shape)) as gates:
-        loss_of(supernet, batches_of(token_ids())[0]).backward()  # type: ignore[no-untyped-call]
+        loss_of(supernet, batches_of(token_ids())[0]).backward()
         scores = gates.scores(shape)
 
-    def products(weight: torch.Tensor, dim: int) -> np.ndarray:  # type: ignore[type-arg]
+    def products(weight: torch.Tensor, dim: int) -> np.ndarray[Any, Any]:
         assert weight.grad is not None
         return (weight * weight.grad).sum(dim=dim).detach().numpy()
 

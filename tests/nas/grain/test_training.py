@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -
 def test_checkpoints_of_another_run_and_damaged_ones(tmp_path: Path) -> None:
     supernet, checkpoint = small_weights("bert"), tmp_path / "checkpoint.pt"
     grain(supernet, BATCHES, settings(), checkpoint=checkpoint)
-    with pytest.raises(GrainError, match=r"of the same model and config, got .*checkpoint.pt of GrainConfig"):
+    with pytest.raises(GrainError, match=r"of the same model and config, got .*checkpoint.pt of {'density': 0.3"):
         grain(supernet, BATCHES, settings(density=0.5), checkpoint=checkpoint)
     checkpoint.write_bytes(b"damaged")
     with pytest.raises(GrainError, match=r"checkpoint must be readable.*remove it to begin anew"):

@@ -85,7 +85,7 @@ def test_gradients_are_the_sums_of_weights_and_their_gradients(name: str) -> Non
     parameters = [*projection.parameters(), output.get_parameter("weight")]
     for parameter in parameters:
         parameter.requires_grad_()
-    loss_of(supernet, batch).backward()  # type: ignore[no-untyped-call]
+    loss_of(supernet, batch).backward()
     products = [(parameter * parameter.grad).detach() for parameter in parameters if parameter.grad is not None]
     if isinstance(projection, Conv1D):
         products = [product.t() for product in products]
