@@ -19,8 +19,9 @@ from nas.supernet.low_rank.stand_ins import LowRankLinear, costs_less
 from search_spaces.low_rank import with_ranks
 from search_spaces.shape import SupernetShape
 
-FIRST_LOGIT, LAST_LOGIT = 5.0, 1.0
-"""Gates begin open, the less so the less their direction matters: that much of the order is known beforehand."""
+FIRST_LOGIT, LAST_LOGIT = 15.0, -1.0
+"""Gates begin open, the less so the less their direction matters: the order is known beforehand, and the steps of a
+noisy gradient should not change it before it is learnt."""
 
 Place = tuple[int, str]
 """A layer's number and a path in it."""
