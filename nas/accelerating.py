@@ -1,13 +1,15 @@
-"""What every training here begins with: accelerate on the right device, and which parameters decay."""
+"""What trainings have in common: accelerate on the right device, which parameters decay, the order of batches."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from evaluators.inputs import Batch
 from nas.supernet.loading import pick_device
 
 
@@ -49,3 +51,15 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
         {"params": [one for one in parameters if one.dim() > 1], "weight_decay": weight_decay},
         {"params": [one for one in parameters if one.dim() < 2], "weight_decay": 0.0},
     ]
+
+
+def batch_of_step(batches: Sequence[Batch], seed: int, step: int) -> Batch:
+    """What a step learns from: all batches in an order drawn from the seed and the epoch, again and again.
+
+    Args:
+        batches: At least one.
+        seed: Of the training.
+        step: From 0. A training that was cut short goes on with the batch it was at.
+    """
+    epoch, position = divmod(step, len(batches))
+    return batches[int(np.random.default_rng((seed, epoch)).permutation(len(batches))[position])]

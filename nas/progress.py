@@ -1,7 +1,6 @@
-"""What a person sees while a search runs: trials done, the best so far, hypervolume, time left; and trainings."""
+"""What a person sees while a search runs: trials done, the best so far, hypervolume, time left."""
 
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,13 +12,11 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from nas.front import front_of
 from nas.objectives import Objective
 from nas.search import Status
-from nas.supernet.training import OnStep, TrainingStep
 from nas.tables import shown
 from nas.trial import Trial, TrialState
 
@@ -76,63 +73,6 @@ class SearchProgress:
             estimates.append(status.max_seconds - status.elapsed_s)
         minutes, seconds = divmod(max(0, round(min(estimates))), 60)
         return f"{minutes}:{seconds:02} left"
-
-
-class TrainingProgress:
-    """A bar for each training on a terminal; elsewhere a line when it begins, and one when it ends.
-
-    Args:
-        console: Where to show it.
-        check: Called after every step; what it raises ends the training.
-    """
-
-    def __init__(self, console: Console, *, check: Callable[[], None] = lambda: None) -> None:
-        self._console = console
-        self._check = check
-        self._progress: Progress | None = None
-        self._last: TrainingStep | None = None
-
-    def begins(self, what: str) -> OnStep:
-        """See ``Watcher``."""
-        self._last = None
-        progress = self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
-        )
-        task = progress.add_task(what, total=None, loss="")
-        if not self._console.is_terminal:
-            self._say(what)
-        progress.start()
-
-        def on_step(step: TrainingStep) -> None:
-            self._last = step
-            progress.update(task, completed=step.number, total=step.num_steps, loss=f"loss {step.loss:.4g}")
-            try:
-                self._check()
-            except BaseException:
-                progress.stop()
-                raise
-
-        return on_step
-
-    def ends(self, what: str, *, problem: str = "") -> None:
-        """See ``Watcher``."""
-        if self._progress is not None:
-            self._progress.stop()
-        last = self._last
-        steps = (
-            "no step taken" if last is None else f"{last.number} of {last.num_steps} steps, last loss {last.loss:.4g}"
-        )
-        self._say(f"{what}: {steps}" + (f" | {problem}" if problem else ""))
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _standing(status: Status) -> str:

@@ -1,10 +1,19 @@
-"""How a training shows its progress: a bar on a terminal, lines elsewhere."""
+"""How trainings show their progress: bars on a terminal, lines elsewhere."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class TrainingStep(Protocol):
@@ -24,7 +33,7 @@ class TrainingStep(Protocol):
 
 
 class TrainingProgress:
-    """A bar on a terminal; elsewhere twenty lines in all."""
+    """One training: a bar on a terminal; elsewhere twenty lines in all."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -56,3 +65,60 @@ class TrainingProgress:
         every = -(-step.num_steps // 20)
         if not self._console.is_terminal and (step.number % every == 0 or step.number == step.num_steps):
             self._console.print(f"step {step.number}/{step.num_steps} loss {self._loss:.4g}", highlight=False)
+
+
+class TrainingsProgress:
+    """Trainings within a search: a bar for each on a terminal; elsewhere a line when it begins, and one when it ends.
+
+    Args:
+        console: Where to show it.
+        check: Called after every step; what it raises ends the training.
+    """
+
+    def __init__(self, console: Console, *, check: Callable[[], None] = lambda: None) -> None:
+        self._console = console
+        self._check = check
+        self._progress: Progress | None = None
+        self._last: TrainingStep | None = None
+
+    def begins(self, what: str) -> Callable[[TrainingStep], None]:
+        """See ``Watcher``."""
+        self._last = None
+        progress = self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        task = progress.add_task(what, total=None, loss="")
+        if not self._console.is_terminal:
+            self._say(what)
+        progress.start()
+
+        def on_step(step: TrainingStep) -> None:
+            self._last = step
+            progress.update(task, completed=step.number, total=step.num_steps, loss=f"loss {step.loss:.4g}")
+            try:
+                self._check()
+            except BaseException:
+                progress.stop()
+                raise
+
+        return on_step
+
+    def ends(self, what: str, *, problem: str = "") -> None:
+        """See ``Watcher``."""
+        if self._progress is not None:
+            self._progress.stop()
+        last = self._last
+        steps = (
+            "no step taken" if last is None else f"{last.number} of {last.num_steps} steps, last loss {last.loss:.4g}"
+        )
+        self._say(f"{what}: {steps}" + (f" | {problem}" if problem else ""))
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)

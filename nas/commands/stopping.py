@@ -8,8 +8,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from nas.progress import TrainingProgress
 from nas.supernet.training import OnStep
+from nas.training_progress import TrainingsProgress
 
 
 class StoppableProgress:
@@ -20,7 +20,7 @@ class StoppableProgress:
     """
 
     def __init__(self, console: Console) -> None:
-        self._progress = TrainingProgress(console, check=self._check)
+        self._progress = TrainingsProgress(console, check=self._check)
         self._is_training = False
         self._is_stopping = False
 

@@ -10,7 +10,6 @@ from nas.preparation import (
     make_finalist_recoverer,
     make_recoverer,
 )
-from nas.progress import TrainingProgress
 from nas.pruners import UnitCosts, flops_costs, parameter_costs
 from nas.recovered import is_recovered
 from nas.run import Run
@@ -18,6 +17,7 @@ from nas.store.weights import WeightsFolder
 from nas.supernet.own_weights import OwnWeights, SubNetworkWeights
 from nas.supernet.supernet import Supernet
 from nas.trained_pruners import TRAINED_PRUNERS
+from nas.training_progress import TrainingsProgress
 from nas.trainings import Training, train_again, trainings
 from nas.trial import Trial
 from search_spaces.sub_network import SubNetwork
@@ -47,7 +47,7 @@ def weights_of(
     if is_recovered(trial):
         recover = make_finalist_recoverer(config, supernet)
         assert recover is not None
-        progress, what = TrainingProgress(console), f"Recovering trial {trial.number} again"
+        progress, what = TrainingsProgress(console), f"Recovering trial {trial.number} again"
         weights = recover(trial.sub_network, start=trained, on_step=progress.begins(what))
         progress.ends(what)
         return weights
@@ -73,7 +73,7 @@ def _trained_weights(
     if (trained := kept.load(trial.sub_network, "trained")) is not None:
         return trained
     choices = _choices(run, trial, config, supernet)
-    return train_again(trial.source, trial.sub_network, choices, TrainingProgress(console)).weights
+    return train_again(trial.source, trial.sub_network, choices, TrainingsProgress(console)).weights
 
 
 def _choices(run: Run, trial: Trial, config: SearchConfig, supernet: Supernet) -> list[Training]:

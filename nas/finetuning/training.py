@@ -8,16 +8,14 @@ and stay as they are; their order is drawn anew in every epoch.
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
-import numpy as np
 from torch.optim import AdamW
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from evaluators.inputs import Batch, require_positions
-from nas.accelerating import accelerator_for, parameter_groups
+from nas.accelerating import accelerator_for, batch_of_step, parameter_groups
 from nas.finetuning.config import FinetuneConfig
 
 
@@ -84,8 +82,8 @@ def train(
     prepared.train()
     losses: list[float] = []
     begun_s = time.monotonic()
-    for batch in islice(_epochs(batches, config.seed), num_steps):
-        placed = batch.to(accelerator.device)
+    for step in range(num_steps):
+        placed = batch_of_step(batches, config.seed, step).to(accelerator.device)
         loss = prepared(**placed.inputs, **placed.labels).loss
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
@@ -101,12 +99,3 @@ def train(
         on_step(Step(number=len(losses), num_steps=num_steps, loss=losses[-1]))
     accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
     return Training(losses=tuple(losses), duration_s=time.monotonic() - begun_s)
-
-
-def _epochs(batches: Sequence[Batch], seed: int) -> Iterator[Batch]:
-    """All batches in an order drawn from the seed and the epoch, again and again."""
-    epoch = 0
-    while True:
-        for number in np.random.default_rng((seed, epoch)).permutation(len(batches)):
-            yield batches[number]
-        epoch += 1

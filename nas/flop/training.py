@@ -1,10 +1,9 @@
 """The training loop of FLOP, in float32 or under accelerate's mixed precision."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from evaluators.inputs import IGNORED, Batch
-from nas.accelerating import parameter_groups
+from nas.accelerating import batch_of_step, parameter_groups
 from nas.flop.config import FlopConfig, FlopError
 
 RATE_WARMUP_SHARE = 0.05
@@ -56,7 +55,7 @@ class Loop:
         self._accelerator = accelerator
         self._on_step = on_step
         self._num_left_out = 0
-        self._batches = _epochs(batches, config.seed)
+        self._batches = batches
 
     def train(
         self,
@@ -90,7 +89,7 @@ class Loop:
         prepared.train()
         for _ in range(num_steps):
             before()
-            batch = next(self._batches).to(self._accelerator.device)
+            batch = batch_of_step(self._batches, config.seed, self.number).to(self._accelerator.device)
             loss = _loss(prepared, batch)
             self.losses.append(loss.item())
             self.number += 1
@@ -151,12 +150,3 @@ def _loss(model: torch.nn.Module, batch: Batch) -> Tensor:
             f"FLOP needs a model with a head that computes a loss, got {type(model).__name__}; load a task model."
         )
     return loss
-
-
-def _epochs(batches: Sequence[Batch], seed: int) -> Iterator[Batch]:
-    """All batches in an order drawn from the seed and the epoch, again and again."""
-    epoch = 0
-    while True:
-        for number in np.random.default_rng((seed, epoch)).permutation(len(batches)):
-            yield batches[number]
-        epoch += 1

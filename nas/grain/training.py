@@ -24,6 +24,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel
 
 from evaluators.inputs import Batch
+from nas.accelerating import batch_of_step, parameter_groups
 from nas.grain.config import GrainConfig, GrainError
 from nas.grain.distillation import HiddenStates, compared_states, soft_cross_entropy
 from nas.grain.gates import Gates, gated
@@ -95,7 +96,7 @@ def grain(
         if checkpoint is not None and checkpoint.exists():
             run.resume(checkpoint)
         while run.step < config.num_steps:
-            on_step(run.advance(_batch(batches, config.seed, run.step)))
+            on_step(run.advance(batch_of_step(batches, config.seed, run.step)))
             if checkpoint is not None and (run.step % checkpoint_every == 0 or run.step == config.num_steps):
                 run.save(checkpoint)
         return run.result()
@@ -121,7 +122,7 @@ class _Run:
         """Makes the present model trainable."""
         self._model.train().requires_grad_(True)
         self._optimizer = AdamW(
-            _groups([*self._model.parameters(), *self._hidden.parameters()], self._config.weight_decay),
+            parameter_groups([*self._model.parameters(), *self._hidden.parameters()], self._config.weight_decay),
             lr=self._config.learning_rate,
             fused=True,  # unfused, it takes a third of a step on a CPU
         )
@@ -283,20 +284,6 @@ def _cut_moments(student: Supernet, sub_network: SubNetwork, state: Any, moment:
         for ours, theirs in zip(whole.model.parameters(), student.model.parameters(), strict=True):
             ours.copy_(state[theirs][moment]) if theirs in state else ours.zero_()
     return dict(whole.extract(sub_network).named_parameters())
-
-
-def _groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters that decay (matrices), and those that do not (biases, norms)."""
-    return [
-        {"params": [one for one in parameters if one.dim() > 1], "weight_decay": weight_decay},
-        {"params": [one for one in parameters if one.dim() < 2], "weight_decay": 0.0},
-    ]
-
-
-def _batch(batches: Sequence[Batch], seed: int, step: int) -> Batch:
-    """The batch of a step: all of them in an order drawn from the seed and the epoch, again and again."""
-    epoch, position = divmod(step, len(batches))
-    return batches[int(np.random.default_rng((seed, epoch)).permutation(len(batches))[position])]
 
 
 def _require_original_order(supernet: Supernet) -> None:

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas.accelerating import AcceleratorError, accelerator_for, parameter_groups
+from nas.accelerating import AcceleratorError, accelerator_for, batch_of_step, parameter_groups
+from tests.nas.supernet.tiny_models import batches_of, token_ids
 from tests.nas.supernet_training.accelerating import fresh_accelerator  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -33,3 +34,12 @@ def test_matrices_decay_and_biases_do_not() -> None:
     assert [one.shape for one in decaying["params"]] == [(3, 2)]
     assert [one.shape for one in steady["params"]] == [(3,), (3,), (3,)]
     assert (decaying["weight_decay"], steady["weight_decay"]) == (0.1, 0.0)
+
+
+def test_every_batch_once_an_epoch_in_an_order_of_its_own() -> None:
+    batches = batches_of(*(token_ids(batch_size=1, seed=seed) for seed in range(5)))
+    orders = [[batches.index(batch_of_step(batches, 3, 5 * epoch + step)) for step in range(5)] for epoch in range(3)]
+    assert all(sorted(order) == list(range(5)) for order in orders)
+    assert orders[0] != orders[1]
+    assert [batches.index(batch_of_step(batches, 3, step)) for step in range(5)] == orders[0]
+    assert [batches.index(batch_of_step(batches, 4, step)) for step in range(5)] != orders[0]

@@ -5,9 +5,8 @@ import pytest
 from rich.console import Console
 
 from nas.front import hypervolume_by_trial
-from nas.progress import SearchProgress, TrainingProgress
+from nas.progress import SearchProgress
 from nas.search import Status
-from nas.supernet.training import TrainingStep
 from nas.trial import Trial
 from tests.nas.trials import GOAL, failed, trial
 
@@ -92,33 +91,3 @@ def test_bar_on_a_terminal() -> None:
     assert "2/64" in last
     assert "hypervolume 4e-05 · front 2" in last
     assert "left" in last
-
-
-def test_a_training_is_told_of_when_it_begins_and_when_it_ends() -> None:
-    console = Console(file=io.StringIO(), width=80)
-    with console.capture() as capture:
-        progress = TrainingProgress(console)
-        on_step = progress.begins("Recovering trial 3")
-        for number in (1, 2):
-            on_step(TrainingStep(number=number, num_steps=2, loss=0.5))
-        progress.ends("Recovering trial 3")
-        progress.begins("Recovering trial 4")
-        progress.ends("Recovering trial 4", problem="No score was bettered.")
-    assert capture.get().splitlines() == [
-        "Recovering trial 3",
-        "Recovering trial 3: 2 of 2 steps, last loss 0.5",
-        "Recovering trial 4",
-        "Recovering trial 4: no step taken | No score was bettered.",
-    ]
-
-
-def test_a_check_after_a_step_may_end_the_training_and_leaves_the_terminal_whole() -> None:
-    def check() -> None:
-        raise KeyboardInterrupt
-
-    console = Console(file=io.StringIO(), width=80, force_terminal=True)
-    on_step = TrainingProgress(console, check=check).begins("Recovering trial 3")
-    with pytest.raises(KeyboardInterrupt):
-        on_step(TrainingStep(number=1, num_steps=2, loss=0.5))
-    with console.status("another live display may begin"):
-        pass

@@ -6,13 +6,13 @@ from rich.console import Console
 
 from nas.config import SearchConfig
 from nas.preparation import prepare
-from nas.progress import TrainingProgress
 from nas.run import describe_run
 from nas.search import Search
 from nas.service.jobs.base import Work
 from nas.service.lease_store import LeaseStore
 from nas.service.searches import Searches
 from nas.tracking.tracking import Tracking
+from nas.training_progress import TrainingsProgress
 
 LOG = logging.getLogger(__name__)
 
@@ -31,5 +31,5 @@ def run_search(work: Work) -> None:
     store.write_environment(environment)
     LOG.info("searching on %s", environment["device"].get("name"))
     with Tracking(config, environment, confined=True) as tracking:
-        watcher = TrainingProgress(Console(stderr=True))
+        watcher = TrainingsProgress(Console(stderr=True))
         tracking.complete(Search(config, prepared, store).run(tracking, watcher))
