@@ -145,7 +145,7 @@ def test_commands_and_the_command_line_are_the_outer_shell() -> None:
         ("fastapi", "nas.service.api nas.service.dashboard"),
         ("alembic", "nas.service.schema nas.service.migrations"),
         ("httpx", "nas.client"),
-        ("accelerate", "nas.accelerating nas.finetuning.training nas.supernet_training nas.train_supernet"),
+        ("accelerate", "nas.accelerating nas.finetuning.training nas.flop nas.supernet_training nas.train_supernet"),
         ("matplotlib", "nas.report"),
         ("plotly", "nas.report"),
         ("jinja2", "nas.report"),
