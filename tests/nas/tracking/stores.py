@@ -153,6 +153,8 @@ def wandb_records(path: Path) -> Iterator[Any]:
             position += left
             continue
         length, kind = struct.unpack_from("<HB", content, position + 4)
+        if position + 7 + length > len(content):
+            return  # its end is still being written
         parts += content[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (full, last):
