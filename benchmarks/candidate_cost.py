@@ -41,7 +41,7 @@ from evaluators.base import Evaluator, Subject
 from evaluators.latency.contention import CpuLoad
 from evaluators.lm_eval_tasks.loading import BUNDLED_TASKS
 from nas.config import load_config
-from nas.search import Prepared, prepare
+from nas.preparation import Prepared, prepare
 from search_spaces import make_space
 from search_spaces.base import sample
 from search_spaces.sub_network import SubNetwork
