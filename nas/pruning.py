@@ -251,7 +251,7 @@ def _require_spendable(pruning: Pruning, pruner: str, limit: str) -> None:
     if pruner in TRAINED_PRUNERS and units[name] == "s":
         raise BudgetError(
             f"The budget of a pruner that trains must be on flops or parameters, got {name!r} for {pruner}, which "
-            "would train anew for each attempt at a latency; give flops=0.5x."
+            "would train anew for each attempt at a latency; give parameters=0.5x."
         )
 
 
