@@ -151,7 +151,8 @@ def test_one_process_at_a_time_and_a_dead_one_lets_go(run: RunDirectory) -> None
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
-        with pytest.raises(RunDirectoryError, match=r"Only one process may work in a directory.*wait for it to end"), run.lock():
+        refusal = r"Only one process may work in a directory.*wait for it to end"
+        with pytest.raises(RunDirectoryError, match=refusal), run.lock():
             pass
         process.kill()
     with run.lock():
@@ -175,6 +176,7 @@ def test_a_run_that_is_gone_cannot_be_locked(tmp_path: Path) -> None:
 
 
 def test_of_two_that_create_at_once_the_second_is_refused(tmp_path: Path) -> None:
-    with RunDirectory(tmp_path).lock(), pytest.raises(RunDirectoryError, match="Only one process may work in a directory"):
+    refusal = "Only one process may work in a directory"
+    with RunDirectory(tmp_path).lock(), pytest.raises(RunDirectoryError, match=refusal):
         create(tmp_path)
     assert not RunDirectory(tmp_path).config_path.exists()
