@@ -29,6 +29,10 @@ class Goal:
         """A trial's objectives, minimised; NaN where one is missing."""
         return tuple(objective.minimised(trial.measurements) for objective in self.objectives)
 
+    def values_for_strategy(self, trial: Judged) -> tuple[float, ...]:
+        """The same on the scale that strategies compare distances on."""
+        return tuple(objective.for_strategy(trial.measurements) for objective in self.objectives)
+
     def violations(self, trial: Judged) -> tuple[float, ...]:
         """A trial's violations, feasible when <= 0; NaN where a measurement is missing."""
         return tuple(constraint.violation(trial.measurements) for constraint in self.constraints)

@@ -43,6 +43,15 @@ class Objective:
             return math.nan
         return -measurement.value if self.direction == "maximize" else measurement.value
 
+    def for_strategy(self, measurements: Mapping[str, Measurement]) -> float:
+        """The minimised value on the scale that strategies compare distances on: a perplexity's logarithm.
+
+        A sub-network cut to the bone has a perplexity of 1e11. Crowding distances and models of that scale would see
+        nothing else; nats keep the order, and with it the front.
+        """
+        value = self.minimised(measurements)
+        return math.log(value) if self.unit == "perplexity" and value > 0 else value
+
     def natural(self, minimised: float) -> float:
         """Back to the natural direction."""
         return -minimised if self.direction == "maximize" else minimised

@@ -317,7 +317,7 @@ def _crashed(seed: Seed, *, number: int) -> Trial:
 
 def _tell(strategy: Strategy, trial: Trial, goal: Goal) -> None:
     if trial.candidate is not None:
-        objectives = goal.values(trial) if trial.state is TrialState.COMPLETE else None
+        objectives = goal.values_for_strategy(trial) if trial.state is TrialState.COMPLETE else None
         strategy.tell(Outcome(candidate=trial.candidate, objectives=objectives, violations=goal.violations(trial)))
 
 

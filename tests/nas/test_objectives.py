@@ -57,6 +57,19 @@ def test_more_is_better_means_the_negative_is_minimised() -> None:
     assert LATENCY.minimised(SUPERNET) == 0.005
 
 
+def test_strategies_compare_perplexity_in_nats() -> None:
+    objective = Objective(name="perplexity", unit="perplexity", direction="minimize")
+    values = [math.exp(nats) for nats in (4.0, 5.0, 25.0)]
+    told = [objective.for_strategy({"perplexity": Measurement(value=value, unit="perplexity")}) for value in values]
+    assert told == pytest.approx([4.0, 5.0, 25.0])
+    assert math.isnan(objective.for_strategy({}))
+
+
+@pytest.mark.parametrize("objective", [ACCURACY, LATENCY])
+def test_strategies_compare_other_objectives_as_they_are(objective: Objective) -> None:
+    assert objective.for_strategy(SUPERNET) == objective.minimised(SUPERNET)
+
+
 def test_what_was_not_measured_is_nan() -> None:
     assert math.isnan(ACCURACY.minimised({}))
     assert math.isnan(Constraint(name="memory", unit="bytes", bound="max", limit=1.0).violation(SUPERNET))
