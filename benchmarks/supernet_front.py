@@ -9,8 +9,8 @@ themselves; each pruner's are its results on the untrained model at so many budg
 share to the whole. Judged are perplexity, decode latency as a ratio to the supernet's (measured in alternation), the
 score of one more evaluator, and parameters. From the same sub-networks come
 
-- ``hypervolume`` for perplexity and latency, and for the score and latency. The reference point is fixed: four times the
-  untrained supernet's perplexity (on a logarithmic axis), the score of chance, and 1.05 times its latency.
+- ``hypervolume`` for perplexity and latency, and for the score and latency. The reference point is fixed: four times
+  the untrained perplexity (on a logarithmic axis), the score of chance, and 1.05 times its latency.
 - ``best``: at each share of parameters, the lowest perplexity and the highest score among those within it.
 
 Rows go to ``--rows`` as they come; what that file holds is not judged again.
