@@ -122,15 +122,28 @@ def test_a_writer_does_not_keep_readers_waiting(database: Database) -> None:
         assert reader.execute(names).scalars().all() == ["another"]
 
 
-def test_a_reader_sees_one_state_and_does_not_keep_a_writer_waiting(database: Database) -> None:
+def test_a_reader_does_not_keep_a_writer_waiting(database: Database) -> None:
     add_search(database, "s1")
-    count = select(func.count()).select_from(tables.searches)
+    ids = select(tables.searches.c.id).order_by(tables.searches.c.id)
     with database.reading() as reader:
-        assert reader.execute(count).scalar_one() == 1
+        rows = reader.execute(ids)
         began = time.monotonic()
         add_search(database, "s2")
         assert time.monotonic() - began < 5.0
-        assert reader.execute(count).scalar_one() == 1
+        assert rows.scalars().all() == ["s1"]
+    with database.reading() as reader:
+        assert reader.execute(ids).scalars().all() == ["s1", "s2"]
+
+
+def test_what_was_read_leaves_no_transaction_open(server: Server) -> None:
+    database, watcher = Database(server.url("postgres")), Database(server.url("postgres"))
+    with database.reading() as reader:
+        reader.execute(select(1))
+        in_transaction = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        with watcher.reading() as connection:
+            assert connection.execute(in_transaction).scalar_one() == 0
+    database.close()
+    watcher.close()
 
 
 def test_a_writer_waits_for_another_one(database: Database) -> None:
