@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils import logging
 
 from nas.bundled import BUNDLED_MODEL
-from nas.supernet.quiet import without_progress_bars
+from nas.supernet.quiet import without_hub_warnings, without_progress_bars
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 TASK_HEADS: dict[str, Any] = {
@@ -170,7 +170,7 @@ def _options(revision: str | None, trust_remote_code: bool) -> dict[str, Any]:
 def _explained(id_or_folder: str | Path) -> Iterator[None]:
     """Turns what transformers raises for a missing or unreadable model into one sentence."""
     try:
-        with without_progress_bars():
+        with without_progress_bars(), without_hub_warnings():
             yield
     except (OSError, ImportError, ValueError, KeyError, SafetensorError) as error:
         raise ModelLoadingError(
