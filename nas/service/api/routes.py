@@ -113,7 +113,7 @@ def page(
 
 
 @search_routes.get("/{search_id}", summary="One search", responses=documented(404))
-def get(record: Visible) -> Search:
+async def get(record: Visible) -> Search:  # async: what needs a thread was done to find the record
     """What was asked for, and how it stands."""
     return Search.of(record)
 
