@@ -12,7 +12,7 @@ from tests.nas.supernet_training.accelerating import fresh_accelerator  # noqa: 
 from tests.nas.test_train_supernet import model, record_of  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
-GPU_CONFIG = Path(__file__).parents[3] / "configs" / "train_supernet_llama3.2_1b.yaml"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
@@ -40,31 +40,44 @@ def test_the_command(
     assert capsys.readouterr().out == f"Supernet: {tmp_path / 'out'}\n"
 
 
+LLAMAS = {
+    "train_supernet_llama3.2_1b.yaml": (
+        1_235_814_400,
+        {"num_hidden_layers": 16, "hidden_size": 2048, "head_dim": 64, "intermediate_size": 8192},
+        True,
+    ),
+    "train_supernet_llama3.1_8b.yaml": (
+        8_030_261_248,
+        {"num_hidden_layers": 32, "hidden_size": 4096, "head_dim": 128, "intermediate_size": 14336},
+        False,
+    ),
+}
+"""By config: the published number of parameters, the shape, and whether embeddings are tied."""
+
+
+@pytest.mark.parametrize("config", LLAMAS)
 def test_a_dry_run_of_a_large_model_loads_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Llama-3.2-1B by its published shape: 1,235,814,400 parameters, within a GPU of 80 GiB."""
+    num_parameters, shape, is_tied = LLAMAS[config]
     LlamaConfig(
         architectures=["LlamaForCausalLM"],
-        num_hidden_layers=16,
-        hidden_size=2048,
         num_attention_heads=32,
         num_key_value_heads=8,
-        head_dim=64,
-        intermediate_size=8192,
         vocab_size=128256,
         max_position_embeddings=131072,
-        tie_word_embeddings=True,
+        tie_word_embeddings=is_tied,
+        **shape,
     ).save_pretrained(tmp_path / "llama")
-    arguments = (GPU_CONFIG, "--out", tmp_path / "out", "--dry-run", "--set", f"model={tmp_path / 'llama'}")
+    arguments = (CONFIGS / config, "--out", tmp_path / "out", "--dry-run", "--set", f"model={tmp_path / 'llama'}")
     assert command(monkeypatch, *arguments, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["num_parameters"] == 1_235_814_400
+    assert found["num_parameters"] == num_parameters
     assert found["num_trained"] < 0.05 * found["num_parameters"]
-    assert found["num_tokens"] == 4000 * 4 * 4 * 1024
+    assert found["num_tokens"] == 4000 * 16 * 1024
     assert found["total_bytes"] < 80 * 2**30
     assert command(monkeypatch, *arguments) == 0
-    assert "1,235,814,400" in capsys.readouterr().out
+    assert f"{num_parameters:,}" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
 
 
