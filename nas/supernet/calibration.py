@@ -1,5 +1,7 @@
-"""Calibration text: what importance scores look at."""
+"""Texts as token sequences: what importance scores look at, and what trainings learn from."""
 
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,6 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from evaluators.inputs import Batch
 from nas.supernet.importance.base import ImportanceError
+
+PIECE_CHARS = 2**20
+"""How much of a text is tokenised at once. A tokenizer keeps some hundred bytes for each token of what it is given."""
 
 
 def calibration_batches(
@@ -33,20 +38,30 @@ def calibration_batches(
     Raises:
         ImportanceError: There is no tokenizer, no such file, or not one whole sequence in it.
     """
-    sequences_ST = token_sequences(tokenizer, text, sequence_tokens=sequence_tokens, purpose="calibration")
-    return [Batch(inputs={"input_ids": ids_BT}) for ids_BT in sequences_ST[:max_sequences].split(batch_size)]
+    sequences_ST = token_sequences(
+        tokenizer, text, sequence_tokens=sequence_tokens, purpose="calibration", max_sequences=max_sequences
+    )
+    return [Batch(inputs={"input_ids": ids_BT}) for ids_BT in sequences_ST.split(batch_size)]
 
 
 def token_sequences(
-    tokenizer: PreTrainedTokenizerBase | None, text: Path, *, sequence_tokens: int, purpose: str
+    tokenizer: PreTrainedTokenizerBase | None,
+    text: Path,
+    *,
+    sequence_tokens: int,
+    purpose: str,
+    max_sequences: int | None = None,
 ) -> Tensor:
     """A text file as equally long sequences, one after the other; what is left over at its end is dropped.
+
+    It is read and tokenised a piece at a time, cut at ends of lines, and no further than it is wanted.
 
     Args:
         tokenizer: The supernet's.
         text: A UTF-8 file.
         sequence_tokens: Length of a sequence.
         purpose: What the text is for, as the errors should say it.
+        max_sequences: Sequences taken from the beginning of the file; None for all.
 
     Returns:
         ``(num_sequences, sequence_tokens)`` int64 token ids.
@@ -58,17 +73,28 @@ def token_sequences(
         raise ImportanceError(
             f"{purpose.capitalize()} needs a tokenizer, and the model has none; save one into its folder."
         )
+    ids = array("q")  # 64-bit
     try:
-        content = text.read_text(encoding="utf-8")
+        for piece in _pieces(text):
+            ids.extend(tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"])
+            if max_sequences is not None and len(ids) >= max_sequences * sequence_tokens:
+                break
     except (OSError, UnicodeDecodeError) as error:
         raise ImportanceError(
             f"The {purpose} text must be a readable UTF-8 file, got {text} ({error}); check the path."
         ) from error
-    ids = tokenizer(content, add_special_tokens=False, verbose=False)["input_ids"]
     num_sequences = len(ids) // sequence_tokens
     if num_sequences == 0:
         raise ImportanceError(
             f"The {purpose} text must hold at least {sequence_tokens} tokens, got {len(ids)} in {text}; "
             "give a longer text."
         )
-    return torch.tensor(ids[: num_sequences * sequence_tokens]).view(num_sequences, sequence_tokens)
+    sequences_ST = torch.frombuffer(ids, dtype=torch.int64)[: num_sequences * sequence_tokens]
+    return sequences_ST.view(num_sequences, sequence_tokens)[:max_sequences]
+
+
+def _pieces(text: Path) -> Iterator[str]:
+    """The file in parts of whole lines, of about ``PIECE_CHARS`` characters."""
+    with text.open(encoding="utf-8") as file:
+        while lines := file.readlines(PIECE_CHARS):
+            yield "".join(lines)

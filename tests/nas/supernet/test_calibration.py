@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from evaluators.bundled_text import CALIBRATION_TEXT
 from nas.bundled import BUNDLED_MODEL
-from nas.supernet.calibration import calibration_batches
+from nas.supernet.calibration import calibration_batches, token_sequences
 from nas.supernet.importance import ImportanceError
 
 
@@ -22,6 +22,30 @@ def test_batches_are_the_beginning_of_the_text(tokenizer: PreTrainedTokenizerBas
     assert all(batch.inputs["input_ids"].dtype == torch.int64 and not batch.labels for batch in batches)
     ids = tokenizer(CALIBRATION_TEXT.read_text(), add_special_tokens=False, verbose=False)["input_ids"]
     assert torch.cat([batch.inputs["input_ids"] for batch in batches]).flatten().tolist() == ids[:160]
+
+
+def test_a_text_is_read_no_further_than_it_is_wanted(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.supernet.calibration.PIECE_CHARS", 1000)
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"A line of some words, and then another.\n" * 5000 + b"\xff\xfe")
+    [batch] = calibration_batches(tokenizer, path, sequence_tokens=16, batch_size=4, max_sequences=4)
+    assert batch.inputs["input_ids"].shape == (4, 16)
+    with pytest.raises(ImportanceError, match="must be a readable UTF-8 file"):
+        token_sequences(tokenizer, path, sequence_tokens=16, purpose="training")
+
+
+def test_pieces_hold_the_tokens_of_the_whole(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text has no run of white space where it is cut."""
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"Line {number} says nothing new.\n" for number in range(500)))
+    whole_ST = token_sequences(tokenizer, path, sequence_tokens=8, purpose="training")
+    monkeypatch.setattr("nas.supernet.calibration.PIECE_CHARS", 100)
+    assert torch.equal(token_sequences(tokenizer, path, sequence_tokens=8, purpose="training"), whole_ST)
+    assert len(whole_ST) == len(tokenizer(path.read_text(), verbose=False)["input_ids"]) // 8
 
 
 def test_text_of_less_than_was_asked_for(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
