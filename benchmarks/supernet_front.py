@@ -1,7 +1,7 @@
 r"""The front of a trained supernet against that of the same model untrained, and against every pruner.
 
-    nas train-supernet CONFIG --out trained
-    python benchmarks/supernet_front.py --trained full=trained --text valid.txt \
+    python benchmarks/supernet_training.py --folder trained --text train.txt --valid valid.txt --steps 1500
+    python benchmarks/supernet_front.py --trained full=trained/full lora=trained/lora --text valid.txt \
         --evaluate '{"lm_eval": {"tasks": ["minimal_pairs"]}}'
 
 Every system may judge as many sub-networks. Searches, with the same config before and after training, choose theirs by

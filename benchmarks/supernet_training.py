@@ -4,6 +4,9 @@ The sub-networks keep the same share of every layer's KV groups and neurons, the
 was trained by; the same ones are measured before and after, on a text that training has not seen. Trained are random
 sub-networks of the joint space, so none of those measured was a target. LoRA's gain is quoted as a share of what full
 training gains, in nats.
+
+With ``--folder`` the trained supernets are kept there, as ``full`` and ``lora`` for ``supernet_front.py``, and a
+training that was interrupted or is done is taken up where it stands.
 """
 
 import math
@@ -28,8 +31,8 @@ from search_spaces.sub_network import SubNetwork
 
 SHARES = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
 VARIANTS: dict[str, dict[str, Any]] = {
-    "full": {"learning_rate": 5e-4},
-    "lora": {"learning_rate": 2e-3, "lora": {"rank": 8, "alpha": 16.0}},
+    "full": {"learning_rate": 1e-3},
+    "lora": {"learning_rate": 5e-3, "lora": {"rank": 8, "alpha": 16.0}},
 }
 
 
@@ -38,6 +41,7 @@ def main() -> None:
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--text", type=Path, required=True, help="to train on")
     parser.add_argument("--valid", type=Path, required=True, help="to measure on")
+    parser.add_argument("--folder", type=Path, help="where to keep the trained supernets")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--windows", type=int, default=64, help="of 256 tokens, to measure on")
@@ -49,7 +53,7 @@ def main() -> None:
     result: dict[str, Any] = {"steps": options.steps, "batch_size": options.batch_size, "variants": {}}
     with CpuLoad(options.threads) as load, tempfile.TemporaryDirectory() as scratch:
         for name, keys in VARIANTS.items():
-            folder = Path(scratch) / name
+            folder = (options.folder or Path(scratch)) / name
             config = TrainSupernetConfig.model_validate(
                 {
                     "model": options.model,
@@ -62,7 +66,7 @@ def main() -> None:
                     **keys,
                 }
             )
-            record = train_supernet(config, folder, resume=False, on_step=lambda step: print(step, flush=True))
+            record = train_supernet(config, folder, resume=True, on_step=lambda step: print(step, flush=True))
             original = Supernet.load(options.model, device="cpu")
             ranking = read_ranking(folder, original.shape)
             assert ranking is not None
