@@ -264,10 +264,10 @@ class _Loop:
         if self._bad.count(is_good=is_good):
             largest, smallest, random = self.losses[-1]
             raise TrainingError(
-                f"The losses and gradients of training must be finite, but for {self._bad.num_in_a_row} steps in a row, "
-                f"up to step {step + 1}, they were not (losses now: {largest:.4g} of the supernet, {smallest:.4g} of the "
-                f"smallest, {random:.4g} of the random sub-networks); lower learning_rate, or set mixed_precision to "
-                "'no'."
+                f"The losses and gradients of training must be finite, but for {self._bad.num_in_a_row} steps in a "
+                f"row, up to step {step + 1}, they were not (losses now: {largest:.4g} of the supernet, "
+                f"{smallest:.4g} of the smallest, {random:.4g} of the random sub-networks); lower learning_rate, or "
+                "set mixed_precision to 'no'."
             )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
