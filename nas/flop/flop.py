@@ -24,7 +24,7 @@ from nas.flop.config import FlopConfig, FlopError
 from nas.flop.layers import GatedLinear, Place, fold, put_gates
 from nas.flop.training import Loop, OnStep
 from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples
-from nas.long_work.session import NOWHERE, Place
+from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.low_rank import with_ranks
@@ -54,7 +54,7 @@ def flop(
     config: FlopConfig,
     *,
     on_step: OnStep = lambda _: None,
-    place: Place = NOWHERE,
+    place: TrainingPlace = NOWHERE,
 ) -> Flopped:
     """Prunes and trains a copy of the supernet; the supernet stays as it is.
 

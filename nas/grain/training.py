@@ -31,7 +31,7 @@ from nas.grain.units import Parameters, Units, UnitScores, prune
 from nas.long_work.bad_steps import BadSteps
 from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples, restore_optimizer
 from nas.long_work.randomness import step_seed
-from nas.long_work.session import NOWHERE, Place, Session
+from nas.long_work.session import NOWHERE, Session, TrainingPlace
 from nas.pruners.costs import parameter_costs
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
@@ -47,7 +47,7 @@ def grain(
     config: GrainConfig,
     *,
     on_step: Callable[[GrainStep], None] = lambda _: None,
-    place: Place = NOWHERE,
+    place: TrainingPlace = NOWHERE,
 ) -> tuple[SubNetwork, OwnWeights]:
     """Prunes and trains at once.
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Protocol
 
 from nas.long_work.checkpoint import temporary_of
-from nas.long_work.session import NOWHERE, Place
+from nas.long_work.session import NOWHERE, TrainingPlace
+from nas.long_work.stopping import GO_ON
 
 
-class Places(Protocol):
+class TrainingPlaces(Protocol):
     """The places of trainings, by names that are the same in every process of a run."""
 
-    def of(self, name: str) -> Place:
+    def of(self, name: str) -> TrainingPlace:
         """The place of one training, with room for scalars whether it writes any or not."""
 
     def forget(self, name: str) -> None:
@@ -24,17 +25,17 @@ class Places(Protocol):
 class NoPlaces:
     """There is no folder: trainings begin anew after an interruption, and write no scalars."""
 
-    def of(self, name: str) -> Place:
-        """See ``Places``."""
+    def of(self, name: str) -> TrainingPlace:
+        """See ``TrainingPlaces``."""
         del name
         return NOWHERE
 
     def forget(self, name: str) -> None:
-        """See ``Places``."""
+        """See ``TrainingPlaces``."""
         del name
 
     def forget_all(self) -> None:
-        """See ``Places``."""
+        """See ``TrainingPlaces``."""
 
 
 NO_PLACES = NoPlaces()
@@ -46,17 +47,18 @@ class PlacesInFolders:
     Args:
         checkpoints: Made with the first checkpoint, removed with the last.
         scalars: Made with the first scalar.
+        how_to_go_on: With an interrupted training, for people.
     """
 
-    def __init__(self, *, checkpoints: Path, scalars: Path) -> None:
-        self._checkpoints, self._scalars = checkpoints, scalars
+    def __init__(self, *, checkpoints: Path, scalars: Path, how_to_go_on: str = GO_ON) -> None:
+        self._checkpoints, self._scalars, self._how_to_go_on = checkpoints, scalars, how_to_go_on
 
-    def of(self, name: str) -> Place:
-        """See ``Places``."""
-        return Place(checkpoint=self._file(name), scalars=self._scalars / name)
+    def of(self, name: str) -> TrainingPlace:
+        """See ``TrainingPlaces``."""
+        return TrainingPlace(checkpoint=self._file(name), scalars=self._scalars / name, how_to_go_on=self._how_to_go_on)
 
     def forget(self, name: str) -> None:
-        """See ``Places``."""
+        """See ``TrainingPlaces``."""
         file = self._file(name)
         temporary_of(file).unlink(missing_ok=True)
         file.unlink(missing_ok=True)
@@ -64,7 +66,7 @@ class PlacesInFolders:
             self._checkpoints.rmdir()
 
     def forget_all(self) -> None:
-        """See ``Places``."""
+        """See ``TrainingPlaces``."""
         shutil.rmtree(self._checkpoints, ignore_errors=True)
 
     def _file(self, name: str) -> Path:

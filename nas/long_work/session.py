@@ -9,13 +9,13 @@ from typing import Any
 
 from nas.long_work.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from nas.long_work.scalars import Record, tensorboard_scalars
-from nas.long_work.stopping import end_step, never
+from nas.long_work.stopping import GO_ON, end_step, never
 
 _BELONGS_TO, _STATE = "belongs_to", "state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TrainingPlace:
     """Where a training keeps its state and its scalars, and who may ask it to stop; by default nowhere and nobody.
 
     Attributes:
@@ -23,13 +23,15 @@ class Place:
             whoever keeps the result removes it.
         scalars: A folder for TensorBoard.
         must_stop: Asked after every step; True ends the training, with a checkpoint where there is a place for one.
+        how_to_go_on: What to do after that, for people.
     """
 
     checkpoint: Path | None = None
     scalars: Path | None = None
     must_stop: Callable[[], bool] = never
+    how_to_go_on: str = GO_ON
 
-    def with_scalars(self, is_asked: bool) -> "Place":
+    def with_scalars(self, is_asked: bool) -> "TrainingPlace":
         """The same, without room for scalars where they are not asked for."""
         return self if is_asked else replace(self, scalars=None)
 
@@ -51,16 +53,16 @@ class Place:
             yield Session(self, every=every, belongs_to=known, saved=saved, record=record)
 
 
-NOWHERE = Place()
+NOWHERE = TrainingPlace()
 """No checkpoint, no scalars, and nobody who asks to stop."""
 
 
 class Session:
-    """A training's dealings with its place; ``Place.session`` makes it."""
+    """A training's dealings with its place; ``TrainingPlace.session`` makes it."""
 
     def __init__(
         self,
-        place: Place,
+        place: TrainingPlace,
         *,
         every: int,
         belongs_to: Mapping[str, Any],
@@ -126,7 +128,8 @@ class Session:
             every=self._every,
             must_stop=self._place.must_stop,
             save=None if path is None else save,
-            kept_in=str(self.path.parent),
+            kept_in=self.path.parent,
+            how_to_go_on=self._place.how_to_go_on,
         )
 
 

@@ -4,7 +4,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+GO_ON = "go on with --resume"
 
 
 class TrainingStoppedError(ValueError):
@@ -42,7 +45,8 @@ def end_step(
     every: int,
     must_stop: Callable[[], bool],
     save: Callable[[], None] | None,
-    kept_in: str,
+    kept_in: Path,
+    how_to_go_on: str = GO_ON,
 ) -> None:
     """Saves where that is due, and ends the training where it was asked to. The last step is always saved.
 
@@ -52,7 +56,8 @@ def end_step(
         every: Steps between two checkpoints.
         must_stop: Asked once.
         save: Writes the checkpoint; None where there is no place for one.
-        kept_in: Where that lies, for people.
+        kept_in: The folder that it lies in.
+        how_to_go_on: For people.
 
     Raises:
         TrainingStoppedError: ``must_stop`` said so, before the last step.
@@ -61,8 +66,5 @@ def end_step(
     if save is not None and (number % every == 0 or is_stopping or is_last):
         save()
     if is_stopping and not is_last:
-        kept = "and keeps no checkpoint; begin anew." if save is None else f"with a checkpoint in {kept_in}; go on with"
-        raise TrainingStoppedError(
-            f"Training was asked to stop and did at step {number} of {num_steps}, {kept}"
-            + ("" if save is None else " --resume.")
-        )
+        kept = f"with a checkpoint in {kept_in}; {how_to_go_on}." if save else "and keeps no checkpoint; begin anew."
+        raise TrainingStoppedError(f"Training was asked to stop and did at step {number} of {num_steps}, {kept}")

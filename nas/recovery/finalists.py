@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from evaluators.inputs import Batch
-from nas.long_work.session import NOWHERE, Place
+from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.recovery.base import RecoveryError
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
@@ -32,7 +32,7 @@ class FinalistRecovery(Protocol):
         seed: int,
         start: OwnWeights | None = None,
         on_step: OnStep = untold,
-        place: Place = NOWHERE,
+        place: TrainingPlace = NOWHERE,
     ) -> OwnWeights:
         """Trains.
 
@@ -75,7 +75,7 @@ class FinalistRecoverer:
         *,
         start: OwnWeights | None = None,
         on_step: OnStep = untold,
-        place: Place = NOWHERE,
+        place: TrainingPlace = NOWHERE,
     ) -> OwnWeights:
         """The recovered weights, the same whenever they are asked for; arguments and errors are the recovery's."""
         with in_original_order(self._supernet) as supernet:

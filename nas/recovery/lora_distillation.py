@@ -27,7 +27,7 @@ from evaluators.inputs import Batch
 from nas.accelerating import batch_of_step
 from nas.long_work.bad_steps import BadSteps
 from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples, restore_optimizer, restore_parameters
-from nas.long_work.session import NOWHERE, Place, Session
+from nas.long_work.session import NOWHERE, Session, TrainingPlace
 from nas.recovery.base import RecoveryError
 from nas.recovery.finalists import require_batches
 from nas.recovery.lora import adapted
@@ -106,7 +106,7 @@ class LoraDistillation:
         seed: int,
         start: OwnWeights | None = None,
         on_step: OnStep = untold,
-        place: Place = NOWHERE,
+        place: TrainingPlace = NOWHERE,
     ) -> OwnWeights:
         """See ``FinalistRecovery``."""
         require_batches(batches)

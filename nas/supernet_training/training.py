@@ -137,7 +137,7 @@ def train(
                 every=config.checkpoint_every,
                 must_stop=must_stop,
                 save=loop.save,
-                kept_in=str(path.parent),
+                kept_in=path.parent,
             )
         return loop.end()
 

@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,13 +32,13 @@ def test_in_another_thread_nothing_is_told() -> None:
 
 
 def step(number: int, save: Callable[[], None] | None, *, is_asked: bool = False) -> None:
-    end_step(number, 6, every=2, must_stop=lambda: is_asked, save=save, kept_in="runs/x")
+    end_step(number, 6, every=2, must_stop=lambda: is_asked, save=save, kept_in=Path("runs/x"))
 
 
 def test_steps_are_saved_when_due_and_the_last_in_any_case() -> None:
     saved: list[int] = []
     for number in range(1, 6):
-        end_step(number, 5, every=2, must_stop=never, save=lambda: saved.append(number), kept_in="")  # noqa: B023
+        end_step(number, 5, every=2, must_stop=never, save=lambda: saved.append(number), kept_in=Path())  # noqa: B023
     assert saved == [2, 4, 5]
 
 
