@@ -154,7 +154,9 @@ class Loop:
         if self._saved is not None:
             saved, self._saved = self._saved, None
             begun_at = saved["begun_at"]
-            self._session.restore(lambda _: self._restore(saved, model, optimizer, multipliers))
+            with self._session.explaining():
+                self._restore(saved, model, optimizer, multipliers)
+            del saved
         prepared.train()
         while self.number < begun_at + num_steps:
             torch.manual_seed(step_seed(self._config.seed, self.number))  # dropout

@@ -44,13 +44,11 @@ class TrainingPlace:
             belongs_to: What its result depends on, in numbers, texts, lists and dicts; asked where it is needed only.
 
         Raises:
-            CheckpointError: The checkpoint is damaged, or of a training that depended on something else.
             ScalarsError: Scalars are asked for, and the package for them is not installed.
         """
         known = {} if self.checkpoint is None else dict(belongs_to())
-        saved = None if self.checkpoint is None else _saved(self.checkpoint, known)
         with nullcontext() if self.scalars is None else tensorboard_scalars(self.scalars) as record:
-            yield Session(self, every=every, belongs_to=known, saved=saved, record=record)
+            yield Session(self, every=every, belongs_to=known, record=record)
 
 
 NOWHERE = TrainingPlace()
@@ -66,11 +64,9 @@ class Session:
         *,
         every: int,
         belongs_to: Mapping[str, Any],
-        saved: Mapping[str, Any] | None,
         record: Record | None,
     ) -> None:
-        self._place, self._every, self._record = place, every, record
-        self._belongs_to, self._saved = belongs_to, saved
+        self._place, self._every, self._belongs_to, self._record = place, every, belongs_to, record
 
     @property
     def path(self) -> Path:
@@ -84,12 +80,22 @@ class Session:
             apply: Takes over a state that an earlier process gave to ``end_step``.
 
         Raises:
-            CheckpointError: It does not fit.
+            CheckpointError: It is damaged, or of a training that depended on something else.
         """
-        if self._saved is None:
-            return
+        if self._place.checkpoint is not None and self._place.checkpoint.exists():
+            state = _state_of(self._place.checkpoint, self._belongs_to)
+            with self.explaining():
+                apply(state)
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Takes errors inside the block, which takes over a state, for those of the checkpoint.
+
+        Raises:
+            CheckpointError: In place of what was raised.
+        """
         try:
-            apply(self._saved)
+            yield
         except CheckpointError:
             raise
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
@@ -133,9 +139,7 @@ class Session:
         )
 
 
-def _saved(path: Path, belongs_to: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if not path.exists():
-        return None
+def _state_of(path: Path, belongs_to: Mapping[str, Any]) -> Mapping[str, Any]:
     record = read_checkpoint(path)
     before, state = record.get(_BELONGS_TO), record.get(_STATE)
     if not isinstance(before, dict) or not isinstance(state, dict):
