@@ -61,7 +61,7 @@ def sent_while_it_trains(number: signal.Signals, *arguments: str | Path, folder:
         assert time.monotonic() < end_s
         time.sleep(0.02)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
     return process.returncode, told
 
 

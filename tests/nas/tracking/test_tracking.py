@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from nas.long_work.stopping import TrainingStoppedError
 from nas.objectives import InfeasibleBudgetError
 from nas.run import Run, shape_to_json
 from nas.run_directory import RunDirectory
@@ -112,6 +113,13 @@ def test_an_interruption_is_told_and_the_record_goes_on(tmp_path: Path, place: P
     again = Bench(tmp_path / "run", config=config)
     search(again, tracking_of(again))
     assert (read("optuna", place).state, len(read("optuna", place).values)) == ("complete", 12)
+
+
+def test_a_training_that_was_asked_to_stop_is_an_interruption(tmp_path: Path, place: Path) -> None:
+    bench = Bench(tmp_path / "run", config=tracked_by("optuna", place=place))
+    with pytest.raises(TrainingStoppedError), tracking_of(bench):
+        raise TrainingStoppedError
+    assert read("optuna", place).state == "stopped"
 
 
 class Hostile:
