@@ -17,7 +17,7 @@ from nas.long_work.stopping import TrainingStoppedError
 from nas.objectives import InfeasibleBudgetError
 from nas.run import Run, shape_to_json
 from nas.run_directory import RunDirectory
-from nas.search import Search
+from nas.search import Search, Status
 from nas.store.folder import FolderStore
 from nas.tracking import tracking as module
 from nas.tracking.base import Ending, EndState, Standing, TrackedSearch
@@ -117,9 +117,16 @@ def test_an_interruption_is_told_and_the_record_goes_on(tmp_path: Path, place: P
 
 def test_a_training_that_was_asked_to_stop_is_an_interruption(tmp_path: Path, place: Path) -> None:
     bench = Bench(tmp_path / "run", config=tracked_by("optuna", place=place))
-    with pytest.raises(TrainingStoppedError), tracking_of(bench):
-        raise TrainingStoppedError
-    assert read("optuna", place).state == "stopped"
+    tracking = tracking_of(bench)
+
+    def stopped(status: Status) -> None:
+        tracking(status)
+        if len(status.trials) == 3:
+            raise TrainingStoppedError
+
+    with pytest.raises(TrainingStoppedError), FolderStore.open(bench.directory) as store, tracking:
+        Search(bench.config, bench.prepared, store).run(stopped)
+    assert (read("optuna", place).state, len(read("optuna", place).values)) == ("stopped", 3)
 
 
 class Hostile:
