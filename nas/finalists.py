@@ -7,16 +7,24 @@ from typing import Protocol
 
 from evaluators.base import BEFORE_RECOVERY_SUFFIX, NOT_RECOVERED, Evaluator, Measurement
 from nas.judge import Judge
+from nas.long_work.checkpoint import CheckpointError
+from nas.long_work.places import TrainingPlaces
+from nas.long_work.scalars import ScalarsError
+from nas.long_work.stopping import TrainingStoppedError
 from nas.recovery.finalists import FinalistRecoverer
 from nas.store.base import WeightsKind
 from nas.supernet.own_weights import OwnWeights
-from nas.trainings import Watcher
+from nas.trainings import Watcher, place_for
 from nas.trial import Trial
 from search_spaces.sub_network import SubNetwork
 
 
 class WeightsKeeper(Protocol):
-    """Where weights are kept that took long to make: a part of a ``SearchStore``."""
+    """Where weights are kept that took long to make, and the state of what makes them: a part of a ``SearchStore``."""
+
+    @property
+    def places(self) -> TrainingPlaces:
+        """Of trainings."""
 
     def weights(self, sub_network: SubNetwork, kind: WeightsKind) -> OwnWeights | None:
         """What was kept, or None."""
@@ -37,7 +45,8 @@ def recover_finalist(
 ) -> Trial:
     """Trains one finalist and scores it anew. Whatever goes wrong with the training leaves the trial as good as it was.
 
-    The weights are kept before the scores are known, so that a process that dies in between has lost neither.
+    The weights are kept before the scores are known, so that a process that dies in between has lost neither. The
+    checkpoint of the training is there afterwards, until whoever stores the trial forgets it.
 
     Args:
         trial: Complete, and not the supernet's.
@@ -47,6 +56,11 @@ def recover_finalist(
         start: Weights of its own that it has already.
         supernet: What the supernet measured.
         watcher: Is told of it.
+
+    Raises:
+        TrainingStoppedError: The watcher asked it to stop.
+        CheckpointError: A checkpoint of another training, or no room for one.
+        ScalarsError: Scalars are asked for, and the package for them is not installed.
     """
     what = f"Recovering trial {trial.number}"
     on_step = watcher.begins(what)
@@ -54,7 +68,11 @@ def recover_finalist(
     weights = keeper.weights(trial.sub_network, "recovered")
     if weights is None:
         try:
-            weights = recover(trial.sub_network, start=start, on_step=on_step)
+            place = place_for(watcher, keeper.places, recovery_name(trial.sub_network))
+            weights = recover(trial.sub_network, start=start, on_step=on_step, place=place)
+        except (KeyboardInterrupt, TrainingStoppedError, CheckpointError, ScalarsError):  # no fault of the training's
+            watcher.breaks_off()
+            raise
         except Exception as error:  # out of memory, losses that diverge: the sub-network is there all the same
             problem = _sentence(error)
         else:
@@ -68,6 +86,11 @@ def recover_finalist(
         problem = "No score was bettered."
     watcher.ends(what, problem=problem)
     return _with_both(trial, {} if problem else anew, judge.scoring)
+
+
+def recovery_name(sub_network: SubNetwork) -> str:
+    """What the recovery of a sub-network is called: the same in every process, and for files."""
+    return f"{sub_network.key}-recovered"
 
 
 def _sentence(error: Exception) -> str:

@@ -11,6 +11,7 @@ from evaluators.encoder_tasks import EncoderTask, make_task
 from evaluators.inputs import Batch, require_positions
 from nas.config import ImportanceConfig, ModelConfig, PartConfig, SearchConfig
 from nas.judge import scoring
+from nas.long_work.scalars import require_tensorboard
 from nas.pruners import Evidence, UnitCosts, parameter_costs
 from nas.recovery import finalist_recovery_named, recovery_named
 from nas.recovery.finalists import FinalistRecoverer
@@ -259,6 +260,21 @@ def require_scores(config: SearchConfig, evaluators: Sequence[Evaluator]) -> Non
             f"The recovery {config.recovery.type} needs an evaluator of quality to tell what it wins back, got "
             f"{', '.join(evaluator.name for evaluator in evaluators)}; add perplexity or another score."
         )
+
+
+def require_tensorboard_if_asked(config: SearchConfig, pruners: Sequence[str]) -> None:
+    """Checks, before hours of work, that scalars can be written where a training is to write them.
+
+    Args:
+        config: A search's.
+        pruners: Names of those that are used.
+
+    Raises:
+        ScalarsError: The package for it is not installed.
+    """
+    options = [config.recovery.options, *(config.trained_pruners.get(name, {}) for name in pruners)]
+    if any(one.get("tensorboard", False) for one in options):
+        require_tensorboard()
 
 
 def refuse_equal_names(evaluators: Sequence[Evaluator]) -> None:

@@ -18,6 +18,7 @@ from nas.finalists import recover_finalist
 from nas.front import Goal
 from nas.judge import Judge
 from nas.latency_tables import measure_latency_table
+from nas.long_work.places import NO_PLACES, TrainingPlaces
 from nas.objectives import (
     BudgetError,
     Constraint,
@@ -113,7 +114,8 @@ class Pruned:
 class _Memory:
     """Keeps weights until there is a folder for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: TrainingPlaces) -> None:
+        self.places = places
         self.kept: dict[WeightsKind, OwnWeights] = {}
 
     def weights(self, sub_network: SubNetwork, kind: WeightsKind) -> OwnWeights | None:
@@ -161,6 +163,7 @@ def prune(
     limit: str,
     amount: Amount,
     watcher: Watcher = UNWATCHED,
+    places: TrainingPlaces = NO_PLACES,
 ) -> Pruned:
     """Prunes to a budget, judges the result, and recovers it where the config says so.
 
@@ -171,6 +174,7 @@ def prune(
         limit: What the budget limits: ``flops``, ``parameters``, or a latency that the config measures.
         amount: How much of it at most.
         watcher: Told of trainings.
+        places: Of trainings; whoever stores what came of them forgets them.
 
     Raises:
         UnknownPrunerError: No pruner has that name.
@@ -178,6 +182,8 @@ def prune(
             is within the budget already.
         InfeasibleBudgetError: The pruner cannot keep so little.
         PreparationError: The supernet or the pruned model cannot be measured.
+        TrainingStoppedError: The watcher asked a training to stop.
+        CheckpointError: A checkpoint of another training, or no room for one.
     """
     require_known(pruner)
     _require_spendable(pruning, pruner, limit)
@@ -195,10 +201,10 @@ def prune(
             f"{constraint.name}, got {constraint.limit:.6g}; lower it."
         )
     timed: Mapping[str, Measurement] = {}
-    memory = _Memory()
+    memory = _Memory(places)
     try:
         if pruner in TRAINED_PRUNERS:
-            trained = _training(config, pruning, pruner, constraint)(watcher)
+            trained = _training(config, pruning, pruner, constraint)(watcher, places)
             sub_network = trained.sub_network
             memory.keep_weights(sub_network, "trained", trained.weights)
         elif constraint.unit == "s":

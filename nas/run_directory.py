@@ -1,9 +1,10 @@
 """The directory of one run: what was searched, where, and what came of it.
 
 ``config.yaml`` (resolved), ``environment.json``, ``trials.db``, ``front.json``, ``report.html``, ``figures/``, and
-``supernet/`` where the search trained one, ``weights/`` where it trained sub-networks. Files appear whole or not at
-all: each is written beside its place, synced and renamed. ``config.yaml`` comes last, so a directory that has one is a
-run.
+``supernet/`` where the search trained one, ``weights/`` where it trained sub-networks, ``trainings/`` with the
+checkpoint of the training that is going on, ``tensorboard/`` where trainings write scalars. Files appear whole or not
+at all: each is written beside its place, synced and renamed. ``config.yaml`` comes last, so a directory that has one is
+a run.
 """
 
 import errno
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 _LOCK = ".lock"
+_TRAININGS, _TENSORBOARD = "trainings", "tensorboard"
 
 
 class RunDirectoryError(ValueError):
@@ -131,6 +133,16 @@ class RunDirectory:
         """The folder of weights that belong to sub-networks alone; there only where some were trained."""
         return self.path / "weights"
 
+    @property
+    def trainings_path(self) -> Path:
+        """The folder of checkpoints; there only while a training goes on, or was interrupted."""
+        return self.path / _TRAININGS
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """The folder of trainings' scalars; there only where they were asked for."""
+        return self.path / _TENSORBOARD
+
     def read_config_text(self) -> str:
         """The resolved config, as YAML.
 
@@ -202,7 +214,8 @@ class RunDirectory:
                 f"A new run needs an empty folder, and {self.path} holds a run; go on with it by --resume, or choose "
                 "another --out."
             )
-        if any(entry.name != _LOCK for entry in self.path.iterdir()):
+        interrupted = {_TRAININGS, _TENSORBOARD}  # of a pruning that began here, and goes on
+        if any(entry.name not in {_LOCK, *interrupted} for entry in self.path.iterdir()):
             raise RunDirectoryError(
                 f"A new run needs an empty folder, and {self.path} holds other files; choose another --out."
             )

@@ -17,7 +17,7 @@ from typing import Any
 
 from evaluators.base import Measurement
 from nas.config import SearchConfig
-from nas.finalists import recover_finalist
+from nas.finalists import recover_finalist, recovery_name
 from nas.front import Goal, describe_search, front_of, front_record, hypervolume_by_trial
 from nas.judge import Judge
 from nas.levels import levelled
@@ -107,6 +107,8 @@ class Search:
             trial = self._evaluate(seed)
             _tell(strategy, trial, goal)
             self._finish(trial, goal, listener)
+            if seed.training is not None:
+                self._store.places.forget(seed.training)
             if self._is_over():
                 break
         return self._conclude(watcher)
@@ -168,13 +170,16 @@ class Search:
         for training in self._prepared.trainings:
             if num_stored[training.source] > 0:
                 num_stored[training.source] -= 1
+                self._store.places.forget(training.name)  # the process may have died before it could
                 continue
             try:
-                trained = training(watcher)
+                trained = training(watcher, self._store.places)
             except BudgetTooSmallError:
                 continue
             if trained.sub_network not in {trial.sub_network for trial in self._trials}:
-                yield trained_seed(self._prepared.space, trained, training.source)
+                yield trained_seed(self._prepared.space, trained, training.source, training=training.name)
+            else:
+                self._store.places.forget(training.name)
 
     def _is_over(self) -> bool:
         config = self._config
@@ -225,9 +230,11 @@ class Search:
         while finalists := self._to_recover():
             for trial in finalists:
                 self._replace(self._recovered(trial, watcher))
+                self._store.places.forget(recovery_name(trial.sub_network))
                 self._write_front(self._goal(self._trials[0]))
             self._confirm(confirmed, watcher)
         record = self._write_front(goal := self._level())
+        self._store.places.forget_all()  # those of trainings whose process died before it could
         return Results(shape=self._prepared.supernet.shape, trials=tuple(self._trials), goal=goal, record=record)
 
     def _confirm(self, confirmed: set[int], watcher: Watcher) -> None:
@@ -273,8 +280,13 @@ class Search:
         choices = [training for training in self._prepared.trainings if training.source == trial.source]
         if not choices:
             return None
-        kept = self._store.weights(trial.sub_network, "trained")
-        return train_again(trial.source, trial.sub_network, choices, watcher).weights if kept is None else kept
+        if (kept := self._store.weights(trial.sub_network, "trained")) is not None:
+            return kept
+        again = train_again(trial.source, trial.sub_network, choices, watcher, self._store.places).weights
+        self._store.keep_weights(trial.sub_network, "trained", again)
+        for training in choices:
+            self._store.places.forget(training.name)
+        return again
 
     def _replace(self, trial: Trial) -> None:
         self._trials[trial.number] = trial

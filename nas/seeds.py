@@ -28,12 +28,14 @@ class Seed:
         sub_network: What it keeps: as many units as the candidate says, but those that its pruner chose.
         source: Who proposed it.
         weights: Its own, where its pruner trained it.
+        training: The name of that training, whose checkpoint is needed until the trial is stored.
     """
 
     candidate: Candidate | None
     sub_network: SubNetwork
     source: str
     weights: OwnWeights | None = None
+    training: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +91,16 @@ def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal
             yield seed
 
 
-def trained_seed(space: SearchSpace, trained: TrainedSubNetwork, source: str) -> Seed:
+def trained_seed(space: SearchSpace, trained: TrainedSubNetwork, source: str, *, training: str | None = None) -> Seed:
     """A trained sub-network as it is: other units would not go with its weights.
 
     It has a place in the space only if the space has exactly that sub-network.
+
+    Args:
+        space: The search's.
+        trained: What came of it.
+        source: The pruner's name.
+        training: The training's name.
     """
     nearest = space.nearest(trained.sub_network)
     is_inside = space.sub_network(nearest) == trained.sub_network
@@ -101,6 +109,7 @@ def trained_seed(space: SearchSpace, trained: TrainedSubNetwork, source: str) ->
         sub_network=trained.sub_network,
         source=source,
         weights=trained.weights,
+        training=training,
     )
 
 

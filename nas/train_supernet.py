@@ -28,6 +28,9 @@ from nas.environment import describe_environment
 from nas.export.base import explained
 from nas.judge import Judge
 from nas.latency_tables import measure_latency_table
+from nas.long_work.checkpoint import fingerprint
+from nas.long_work.scalars import Record, tensorboard_scalars
+from nas.long_work.stopping import stop_requests
 from nas.preparation import calibration_examples, encoder_examples, ranking_for
 from nas.pruners.costs import parameter_costs
 from nas.pruners.latency_table import LatencyTable
@@ -41,13 +44,10 @@ from nas.supernet.quiet import without_progress_bars
 from nas.supernet.ranking_file import RANKING, ranking_to_json, read_ranking
 from nas.supernet.shape import shape_of
 from nas.supernet.supernet import Supernet
-from nas.supernet_training.checkpoint import fingerprint
 from nas.supernet_training.config import TrainSupernetConfig
 from nas.supernet_training.data import Examples, Sequences, TrainingData
 from nas.supernet_training.estimate import Estimate, estimate
 from nas.supernet_training.sampling import CalibratedSampler, Cost, RandomSampler, Sampler
-from nas.supernet_training.scalars import Record, tensorboard_scalars
-from nas.supernet_training.stopping import stop_requests
 from nas.supernet_training.training import Curriculum, SupernetStep, Training, TrainingError, train
 from search_spaces import make_space
 from search_spaces.base import SearchSpace, UnitRanking, smallest

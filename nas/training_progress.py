@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from nas.long_work.stopping import never
+
 
 class TrainingStep(Protocol):
     """How a training stands after a step."""
@@ -70,14 +72,16 @@ class TrainingProgress:
 class TrainingsProgress:
     """Trainings within a search: a bar for each on a terminal; elsewhere a line when it begins, and one when it ends.
 
+    Nobody asks a training to stop through it.
+
     Args:
         console: Where to show it.
-        check: Called after every step; what it raises ends the training.
     """
 
-    def __init__(self, console: Console, *, check: Callable[[], None] = lambda: None) -> None:
+    must_stop = staticmethod(never)
+
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._check = check
         self._progress: Progress | None = None
         self._last: TrainingStep | None = None
 
@@ -102,18 +106,17 @@ class TrainingsProgress:
         def on_step(step: TrainingStep) -> None:
             self._last = step
             progress.update(task, completed=step.number, total=step.num_steps, loss=f"loss {step.loss:.4g}")
-            try:
-                self._check()
-            except BaseException:
-                progress.stop()
-                raise
 
         return on_step
 
-    def ends(self, what: str, *, problem: str = "") -> None:
+    def breaks_off(self) -> None:
         """See ``Watcher``."""
         if self._progress is not None:
             self._progress.stop()
+
+    def ends(self, what: str, *, problem: str = "") -> None:
+        """See ``Watcher``."""
+        self.breaks_off()
         last = self._last
         steps = (
             "no step taken" if last is None else f"{last.number} of {last.num_steps} steps, last loss {last.loss:.4g}"

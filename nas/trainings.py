@@ -1,9 +1,13 @@
-"""Trainings inside a search: of pruners that train while they prune, and who is told of them."""
+"""Trainings inside a search: of pruners that train while they prune; who is told of them, where their state lies."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from nas.long_work.places import NO_PLACES, TrainingPlaces
+from nas.long_work.session import TrainingPlace
+from nas.long_work.stopping import never
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
 from nas.supernet.training import OnStep, in_original_order, untold
 from nas.trained_pruners import TRAINED_PRUNERS, TrainedPruner, TrainedSubNetwork, trained_pruner
@@ -15,7 +19,7 @@ class LostWeightsError(ValueError):
 
 
 class Watcher(Protocol):
-    """Whoever is told of trainings, which take minutes."""
+    """Whoever is told of trainings, which take minutes, and may ask them to stop."""
 
     def begins(self, what: str) -> OnStep:
         """A training begins.
@@ -35,6 +39,12 @@ class Watcher(Protocol):
             problem: One sentence where it came to nothing.
         """
 
+    def breaks_off(self) -> None:
+        """An error ends it, which is told elsewhere."""
+
+    def must_stop(self) -> bool:
+        """Asked after every step; True ends the training with a checkpoint, where there is a place for one."""
+
 
 class Unwatched:
     """Nobody is told."""
@@ -48,8 +58,38 @@ class Unwatched:
         """See ``Watcher``."""
         del what, problem
 
+    def breaks_off(self) -> None:
+        """See ``Watcher``."""
+
+    must_stop = staticmethod(never)
+
 
 UNWATCHED = Unwatched()
+
+
+@contextmanager
+def watched(watcher: Watcher, what: str) -> Iterator[OnStep]:
+    """Tells a watcher of the training inside the block, however it ends.
+
+    Args:
+        watcher: Is told.
+        what: As ``Watcher.begins`` takes it.
+
+    Yields:
+        To be told of every step.
+    """
+    on_step = watcher.begins(what)
+    try:
+        yield on_step
+    except BaseException:
+        watcher.breaks_off()
+        raise
+    watcher.ends(what)
+
+
+def place_for(watcher: Watcher, places: TrainingPlaces, name: str) -> TrainingPlace:
+    """The place of a training that a watcher may ask to stop."""
+    return replace(places.of(name), must_stop=watcher.must_stop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +110,27 @@ class Training:
     evidence: Evidence
     pruner: TrainedPruner
 
-    def __call__(self, watcher: Watcher) -> TrainedSubNetwork:
-        """Prunes and trains.
+    @property
+    def name(self) -> str:
+        """The same in every process, and for files."""
+        return f"{self.source}-{self.budget:.0f}"
+
+    def __call__(self, watcher: Watcher, places: TrainingPlaces = NO_PLACES) -> TrainedSubNetwork:
+        """Prunes and trains, and goes on with that where it was cut short.
+
+        Args:
+            watcher: Is told of it.
+            places: Keep its state under its name, until whoever stores the result forgets it.
 
         Raises:
             BudgetTooSmallError: The least that the method can keep costs more.
+            TrainingStoppedError: The watcher asked it to stop.
+            CheckpointError: A checkpoint of another training, or no room for one.
         """
         what = f"Training {self.source} to {self.budget / self.costs.total(self.evidence.shape):.2f}x"
-        on_step = watcher.begins(what)
-        with in_original_order(self.evidence.supernet):
-            trained = self.pruner(self.evidence, self.costs, self.budget, on_step=on_step)
-        watcher.ends(what)
-        return trained
+        place = place_for(watcher, places, self.name)
+        with watched(watcher, what) as on_step, in_original_order(self.evidence.supernet):
+            return self.pruner(self.evidence, self.costs, self.budget, on_step=on_step, place=place)
 
 
 def trainings(
@@ -113,7 +162,11 @@ def trainings(
 
 
 def train_again(
-    source: str, sub_network: SubNetwork, choices: Sequence[Training], watcher: Watcher
+    source: str,
+    sub_network: SubNetwork,
+    choices: Sequence[Training],
+    watcher: Watcher,
+    places: TrainingPlaces = NO_PLACES,
 ) -> TrainedSubNetwork:
     """Repeats the training that a sub-network came from, the most likely budget first.
 
@@ -122,6 +175,7 @@ def train_again(
         sub_network: What came of it.
         choices: What may have been trained.
         watcher: Is told of it.
+        places: As for a ``Training``; whoever stores the result forgets that of all choices.
 
     Raises:
         LostWeightsError: None of them gives that sub-network.
@@ -133,7 +187,7 @@ def train_again(
 
     for training in sorted((one for one in choices if one.source == source), key=distance):
         try:
-            trained = training(watcher)
+            trained = training(watcher, places)
         except BudgetTooSmallError:
             continue
         if trained.sub_network == sub_network:

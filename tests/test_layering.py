@@ -98,25 +98,29 @@ def test_supernet_training_knows_models_and_spaces_only() -> None:
     """What it costs to draw a sub-network, and which ranking to train by, is handed to it by ``nas.train_supernet``."""
     inside = ["nas.supernet_training"]
     assert not imported(inside, "evaluators", but=["evaluators.inputs"])
-    shared = ["nas.supernet", "nas.accelerating", "nas.config_reading", "nas.config_sections"]
+    shared = ["nas.supernet", "nas.accelerating", "nas.long_work", "nas.config_reading", "nas.config_sections"]
     assert not imported(inside, "nas", but=[*inside, *shared])
+
+
+def test_what_long_work_shares_knows_none_of_it() -> None:
+    assert not imported(["nas.long_work"], *PACKAGES, but=["nas.long_work"])
 
 
 def test_recoveries_know_models_only() -> None:
     assert not imported(["nas.recovery"], "evaluators", but=["evaluators.inputs"])
-    assert not imported(["nas.recovery"], "nas", but=["nas.recovery", "nas.supernet"])
+    shared = ["nas.supernet", "nas.accelerating", "nas.long_work"]
+    assert not imported(["nas.recovery"], "nas", but=["nas.recovery", *shared])
 
 
 def test_flop_knows_models_only() -> None:
     assert not imported(["nas.flop"], "evaluators", but=["evaluators.inputs"])
-    assert not imported(["nas.flop"], "nas", but=["nas.flop", "nas.supernet", "nas.accelerating"])
+    assert not imported(["nas.flop"], "nas", but=["nas.flop", "nas.supernet", "nas.accelerating", "nas.long_work"])
 
 
 def test_methods_that_train_know_models_and_what_they_cost_only() -> None:
     assert not imported(["nas.grain"], "evaluators", but=["evaluators.inputs"])
-    assert not imported(
-        ["nas.grain"], "nas", but=["nas.grain", "nas.supernet", "nas.pruners.costs", "nas.accelerating"]
-    )
+    shared = ["nas.supernet", "nas.pruners.costs", "nas.accelerating", "nas.long_work"]
+    assert not imported(["nas.grain"], "nas", but=["nas.grain", *shared])
 
 
 def test_commands_and_the_command_line_are_the_outer_shell() -> None:

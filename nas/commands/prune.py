@@ -10,7 +10,9 @@ from nas.amount import parse_amount
 from nas.commands.stopping import stoppable
 from nas.config import SearchConfig, load_config
 from nas.front import describe_search, front_record
+from nas.long_work.places import PlacesInFolders
 from nas.objectives import BudgetError
+from nas.preparation import require_tensorboard_if_asked
 from nas.pruning import Pruned, Pruning, prepare_pruning, prune
 from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory
@@ -28,7 +30,8 @@ def run_prune(
         config_path: A search config; its strategy, trials and budget are not used.
         pruner: Its name.
         budget: ``NAME=VALUE``.
-        out: The run's folder; None for a new one below ``runs``.
+        out: The run's folder; None for a new one below ``runs``. A pruning that was cut short while it trained goes on
+            in its own.
         overrides: ``key=value`` each.
         console: For progress.
 
@@ -43,12 +46,20 @@ def run_prune(
     amount = parse_amount(value)
     folder = out or Path("runs") / f"{config.name}-{pruner}-{time.strftime('%Y%m%d-%H%M%S')}"
     RunDirectory.check_creatable(folder)
+    require_tensorboard_if_asked(config, [pruner])
     console.print(f"Preparing {config.model.name}", highlight=False)
     pruning = prepare_pruning(config)
     console.print(f"Pruning by {pruner} to {name} <= {amount}", highlight=False)
+    directory = RunDirectory(folder)
+    places = PlacesInFolders(
+        checkpoints=directory.trainings_path,
+        scalars=directory.tensorboard_path,
+        how_to_go_on=f"go on by the same command with --out {folder}",
+    )
     with stoppable(console) as watcher:
-        pruned = prune(config, pruning, pruner, limit=name, amount=amount, watcher=watcher)
+        pruned = prune(config, pruning, pruner, limit=name, amount=amount, watcher=watcher, places=places)
     _write(folder, config, pruning, pruned)
+    places.forget_all()
     return Run.open(folder)
 
 

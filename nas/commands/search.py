@@ -13,7 +13,7 @@ from nas.amount import AmountError
 from nas.commands.stopping import stoppable
 from nas.config import ConfigError, SearchConfig, load_config, parse_config
 from nas.objectives import BudgetError
-from nas.preparation import load_supernet, prepare
+from nas.preparation import load_supernet, prepare, require_tensorboard_if_asked
 from nas.progress import SearchProgress
 from nas.run import Run, create_run_directory
 from nas.run_directory import RunDirectory, RunDirectoryError
@@ -52,6 +52,7 @@ def run_search(
         refuse_changed_config(RunDirectory.open(folder), config)
     else:
         RunDirectory.check_creatable(folder)
+    require_tensorboard_if_asked(config, config.strategy.seeds)
     if config.supernet_training is not None and not resume:
         create_run_directory(folder, config, load_supernet(config.model))  # training is kept there
     searched = train_first(config, folder, console)

@@ -13,14 +13,14 @@ from nas.training_progress import TrainingsProgress
 
 
 class StoppableProgress:
-    """Progress of trainings that a signal ends after a step.
+    """Progress of trainings that a signal ends after a step, with a checkpoint.
 
     Args:
         console: Where to show it.
     """
 
     def __init__(self, console: Console) -> None:
-        self._progress = TrainingsProgress(console, check=self._check)
+        self._progress = TrainingsProgress(console)
         self._is_training = False
         self._is_stopping = False
 
@@ -33,7 +33,17 @@ class StoppableProgress:
         """See ``Watcher``."""
         self._is_training = False
         self._progress.ends(what, problem=problem)
-        self._check()
+        if self._is_stopping:  # its result comes out of its last checkpoint again
+            raise KeyboardInterrupt
+
+    def breaks_off(self) -> None:
+        """See ``Watcher``."""
+        self._is_training = False
+        self._progress.breaks_off()
+
+    def must_stop(self) -> bool:
+        """See ``Watcher``."""
+        return self._is_stopping
 
     def stop(self) -> None:
         """Ends the training after its step, or the process's work now.
@@ -43,10 +53,6 @@ class StoppableProgress:
         """
         self._is_stopping = True
         if not self._is_training:
-            self._check()
-
-    def _check(self) -> None:
-        if self._is_stopping:
             raise KeyboardInterrupt
 
 

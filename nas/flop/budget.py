@@ -70,6 +70,14 @@ class Multipliers:
         self.linear = 0.0
         self.quadratic = curvature
 
+    def state_dict(self) -> dict[str, float]:
+        """Both."""
+        return {"linear": self.linear, "quadratic": self.quadratic}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Takes over what ``state_dict`` gave."""
+        self.linear, self.quadratic = state["linear"], state["quadratic"]
+
     def penalty(self, share: Tensor, target: float) -> Tensor:
         """What is added to the loss."""
         violation = share - target

@@ -1,7 +1,8 @@
 """What FLOP is told: how much to keep, how long and how fast to train."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 class FlopError(ValueError):
@@ -27,8 +28,9 @@ class FlopConfig:
         max_grad_norm: Longer gradients of the weights are scaled down to it.
         mixed_precision: ``no``, ``bf16`` or ``fp16``, as accelerate takes it; the weights trained are float32.
         device: As ``Supernet.load`` takes it.
-        max_non_finite: Steps whose loss or gradient is NaN or infinite are left out; after so many, training stops.
-        seed: Of the gates' noise and of the order of batches.
+        max_bad_steps: Steps whose loss or gradient is NaN or infinite are skipped; so many in a row end training.
+        checkpoint_every: Steps between two checkpoints, where there is a place for them.
+        seed: Of the gates' noise, of dropout and of the order of batches.
 
     Raises:
         FlopError: A number out of its range.
@@ -47,7 +49,8 @@ class FlopConfig:
     max_grad_norm: float = 1.0
     mixed_precision: str = "no"
     device: str = "auto"
-    max_non_finite: int = 10
+    max_bad_steps: int = 10
+    checkpoint_every: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,9 +64,16 @@ class FlopConfig:
         for name in ("learning_rate", "gate_travel", "multiplier_learning_rate", "max_grad_norm"):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise FlopError(f"{name} must be a finite number above 0, got {value}.")
-        for name, least in (("num_steps", 10), ("num_whitening_batches", 0), ("max_non_finite", 1)):
+        least_of = {"num_steps": 10, "num_whitening_batches": 0, "max_bad_steps": 1, "checkpoint_every": 1}
+        for name, least in least_of.items():
             if (count := getattr(self, name)) < least:
                 raise FlopError(f"{name} must be at least {least}, got {count}.")
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What the result depends on."""
+        free = ("max_bad_steps", "checkpoint_every", "device")
+        return {name: value for name, value in asdict(self).items() if name not in free}
 
     @property
     def num_warmup_steps(self) -> int:

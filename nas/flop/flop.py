@@ -23,6 +23,8 @@ from nas.flop.budget import Multipliers, expected_share, least_share, settled_ra
 from nas.flop.config import FlopConfig, FlopError
 from nas.flop.layers import GatedLinear, Place, fold, put_gates
 from nas.flop.training import Loop, OnStep
+from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples
+from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.low_rank import with_ranks
@@ -47,26 +49,47 @@ class Flopped:
 
 
 def flop(
-    supernet: Supernet, batches: Sequence[Batch], config: FlopConfig, *, on_step: OnStep = lambda _: None
+    supernet: Supernet,
+    batches: Sequence[Batch],
+    config: FlopConfig,
+    *,
+    on_step: OnStep = lambda _: None,
+    place: TrainingPlace = NOWHERE,
 ) -> Flopped:
     """Prunes and trains a copy of the supernet; the supernet stays as it is.
 
-    The same arguments on the same machine and versions give the same weights; torch's global generator is left as it
-    was.
+    The same arguments on the same machine and versions give the same weights, and so does a run that was cut short and
+    taken up from its checkpoint (on a CPU). torch's global generator is left as it was.
 
     Args:
         supernet: With any order of its units.
         batches: To train on, labelled or not; a decoder without labels learns the next token.
         config: How much to keep, how long and how fast.
-        on_step: Called after every step.
+        on_step: Called after every step; what it raises ends the run as a crash would.
+        place: Where the run keeps its checkpoint, and goes on from it; and its scalars.
 
     Raises:
-        FlopError: No batch, a target below rank 1 everywhere, or too many losses that are not finite.
+        FlopError: No batch, a target below rank 1 everywhere, or too many losses in a row that are not finite.
         AcceleratorError: A precision or a device that cannot be trained in.
+        CheckpointError: A checkpoint of another run, or no room for one.
+        TrainingStoppedError: The run was asked to stop.
+        ScalarsError: Scalars are asked for, and the package for them is not installed.
     """
     accelerator = _accelerator(batches, config)
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
-        torch.manual_seed(config.seed)  # dropout
+
+    def belongs_to() -> dict[str, Any]:
+        return {
+            "method": "flop",
+            "model": fingerprint(supernet.model),
+            "examples": fingerprint_of_examples({**batch.inputs, **batch.labels} for batch in batches),
+            **config.decisive,
+        }
+
+    with (
+        torch.random.fork_rng(range(torch.cuda.device_count())),
+        torch.enable_grad(),
+        place.session(every=config.checkpoint_every, belongs_to=belongs_to) as session,
+    ):
         model: Any = supernet.extract(SubNetwork.full(supernet.shape)).float().requires_grad_().to(accelerator.device)
         layers = list(model.base_model.get_submodule(supernet.family.layers).children())
         sorting = [batch.unlabelled for batch in batches[: config.num_whitening_batches]]
@@ -76,9 +99,10 @@ def flop(
                 f"keep must be at least the share of weights at rank 1, which is {least:.4f} for this model, got "
                 f"{config.keep}; raise it."
             )
-        loop = Loop(batches, config, accelerator, on_step)
+        loop = Loop(batches, config, accelerator, on_step, session)
         _train_gates(model, list(gated.values()), config, loop)
-        ranks = settled_ranks(gated, config.keep)
+        settled = loop.once("ranks", lambda: list(settled_ranks(gated, config.keep).values()))
+        ranks = dict(zip(gated, settled, strict=True))
         fold(layers, gated, ranks)
         kept = share_at(gated, ranks)
         loop.train(model, num_steps=config.num_settled_steps, after=lambda: (kept, config.keep))
@@ -111,10 +135,13 @@ def train_sub_network(
         FlopError, AcceleratorError: As for ``flop``.
     """
     accelerator = _accelerator(batches, config)
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
-        torch.manual_seed(config.seed)
+    with (
+        torch.random.fork_rng(range(torch.cuda.device_count())),
+        torch.enable_grad(),
+        NOWHERE.session(every=config.checkpoint_every, belongs_to=dict) as session,
+    ):
         model: Any = supernet.extract(sub_network).float().requires_grad_().to(accelerator.device)
-        loop = Loop(batches, config, accelerator, on_step)
+        loop = Loop(batches, config, accelerator, on_step, session)
         loop.train(model, num_steps=config.num_steps, after=lambda: (1.0, 1.0))
     return OwnWeights.of(model.cpu())
 
@@ -126,7 +153,7 @@ def _accelerator(batches: Sequence[Batch], config: FlopConfig) -> Accelerator:
 
 
 def _train_gates(model: Any, gated: Sequence[GatedLinear], config: FlopConfig, loop: Loop) -> None:
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator()
     multipliers = Multipliers(curvature=config.curvature)
     first = expected_share(gated).item()
 
@@ -135,6 +162,7 @@ def _train_gates(model: Any, gated: Sequence[GatedLinear], config: FlopConfig, l
         return first + (config.keep - first) * min(1.0, loop.number / config.num_warmup_steps)
 
     def draw() -> None:
+        generator.manual_seed(loop.noise_seed())
         for one in gated:
             one.draw(generator)
 
@@ -150,6 +178,7 @@ def _train_gates(model: Any, gated: Sequence[GatedLinear], config: FlopConfig, l
         before=draw,
         penalty=lambda: multipliers.penalty(expected_share(gated), target()),
         after=ascend,
+        multipliers=multipliers,
     )
 
 

@@ -2,18 +2,22 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import AdamW
 from transformers import PreTrainedModel
 
 from evaluators.inputs import IGNORED, Batch
 from nas.accelerating import batch_of_step, parameter_groups
 from nas.flop.config import FlopConfig, FlopError
+from nas.long_work.bad_steps import BadSteps
+from nas.long_work.checkpoint import restore_optimizer
+from nas.long_work.randomness import step_seed
+from nas.long_work.session import Session
 
 RATE_WARMUP_SHARE = 0.05
 
@@ -25,9 +29,12 @@ class Step:
     Attributes:
         number: Steps done.
         num_steps: Steps in all.
-        loss: Of this step's batch, without the penalty; NaN or infinite where the step was left out.
+        loss: Of this step's batch, without the penalty; NaN or infinite where the step was skipped.
         kept: Expected share of weights; that of the ranks once they are settled.
         target: Where that share is led.
+        learning_rate: Of the weights in this step.
+        num_skipped: Steps so far whose loss or gradient was not finite.
+        multipliers: By name, while there are gates.
     """
 
     number: int
@@ -35,27 +42,80 @@ class Step:
     loss: float
     kept: float
     target: float
+    learning_rate: float
+    num_skipped: int
+    multipliers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """For TensorBoard."""
+        return {
+            "loss": self.loss,
+            "kept/expected": self.kept,
+            "kept/target": self.target,
+            "learning_rate": self.learning_rate,
+            "skipped_steps": self.num_skipped,
+            **{f"multiplier/{name}": value for name, value in self.multipliers.items()},
+        }
 
 
 OnStep = Callable[[Step], None]
 
 
+class Stateful(Protocol):
+    """Numbers that training changes besides a model's."""
+
+    def state_dict(self) -> dict[str, float]:
+        """All of them."""
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Takes them over."""
+
+
 class Loop:
     """Steps of one run, whatever model they train: numbers, batches and failures go on from one model to the next.
+
+    Each call of ``train`` is a stretch of the run. A run that goes on from a checkpoint makes the same calls again:
+    stretches that were done are passed by, and the one that the checkpoint is of begins in its middle. What was found
+    out between two stretches comes back from ``once``.
 
     Attributes:
         number: Steps done.
         losses: Of all steps.
     """
 
-    def __init__(self, batches: Sequence[Batch], config: FlopConfig, accelerator: Accelerator, on_step: OnStep) -> None:
+    def __init__(
+        self,
+        batches: Sequence[Batch],
+        config: FlopConfig,
+        accelerator: Accelerator,
+        on_step: OnStep,
+        session: Session,
+    ) -> None:
         self.number = 0
         self.losses: list[float] = []
-        self._config = config
-        self._accelerator = accelerator
-        self._on_step = on_step
-        self._num_left_out = 0
-        self._batches = batches
+        self._batches, self._config, self._accelerator, self._on_step = batches, config, accelerator, on_step
+        self._session = session
+        self._bad = BadSteps(limit=config.max_bad_steps)
+        self._stretch = 0
+        self._found: dict[str, Any] = {}
+        self._saved: Mapping[str, Any] | None = None
+        session.restore(self._take_over)
+
+    def once(self, name: str, find: Callable[[], Any]) -> Any:
+        """What ``find`` gives, or gave before the run was cut short: it must do without the weights of a later stretch.
+
+        Args:
+            name: The same in every process.
+            find: Gives numbers, texts, or lists and dicts of them.
+        """
+        if name not in self._found:
+            self._found[name] = find()
+        return self._found[name]
+
+    def noise_seed(self) -> int:
+        """For what this step draws besides dropout."""
+        return step_seed(self._config.seed, self.number, stream=1)
 
     def train(
         self,
@@ -66,8 +126,9 @@ class Loop:
         before: Callable[[], None] = lambda: None,
         penalty: Callable[[], Tensor] | None = None,
         after: Callable[[], tuple[float, float]],
+        multipliers: Stateful | None = None,
     ) -> None:
-        """Trains all parameters of a model in place.
+        """Trains all parameters of a model in place, for a stretch of the run.
 
         Args:
             model: On the accelerator's device; in train mode meanwhile, in eval mode afterwards.
@@ -76,68 +137,127 @@ class Loop:
             before: Called before each forward pass.
             penalty: Added to the loss.
             after: Called after each step; gives the share kept and the target, for ``on_step``.
+            multipliers: What ``after`` changes.
 
         Raises:
-            FlopError: Too many losses or gradients were not finite, or the model gives no loss.
+            FlopError: Too many losses or gradients in a row were not finite, or the model gives no loss.
+            CheckpointError: A checkpoint does not fit, or there is no room for one.
+            TrainingStoppedError: The run was asked to stop.
         """
-        if not num_steps:
+        stretch, self._stretch = self._stretch, self._stretch + 1
+        if not num_steps or (self._saved is not None and self._saved["stretch"] > stretch):
             model.eval()
             return
-        config = self._config
-        optimizer, schedule = self._optimizer(model, gates)
-        prepared, optimizer, schedule = self._accelerator.prepare(model, optimizer, schedule)
+        optimizer: Any = self._optimizer(model, gates)
+        prepared, optimizer = self._accelerator.prepare(model, optimizer)
+        begun_at = self.number
+        if self._saved is not None:
+            saved, self._saved = self._saved, None
+            begun_at = saved["begun_at"]
+            with self._session.explaining():
+                self._restore(saved, model, optimizer, multipliers)
+            del saved
         prepared.train()
-        for _ in range(num_steps):
+        while self.number < begun_at + num_steps:
+            torch.manual_seed(step_seed(self._config.seed, self.number))  # dropout
+            rate = self._set_rates(optimizer)
             before()
-            batch = batch_of_step(self._batches, config.seed, self.number).to(self._accelerator.device)
-            loss = _loss(prepared, batch)
-            self.losses.append(loss.item())
-            self.number += 1
-            problem = "loss" if not math.isfinite(self.losses[-1]) else ""
-            if not problem:
-                self._accelerator.backward(loss if penalty is None else loss + penalty())
-                others = [one for group in optimizer.param_groups[:2] for one in group["params"]]
-                norm = self._accelerator.clip_grad_norm_(others, config.max_grad_norm)
-                problem = "" if norm is None or bool(norm.isfinite()) else "gradient"
-            if problem:
-                self._leave_out(problem)
-            else:
-                optimizer.step()
-                schedule.step()
-            optimizer.zero_grad()
+            self._learn(prepared, optimizer, penalty)
             kept, target = after()
-            self._on_step(
-                Step(number=self.number, num_steps=config.num_steps, loss=self.losses[-1], kept=kept, target=target)
+            step = Step(
+                number=self.number,
+                num_steps=self._config.num_steps,
+                loss=self.losses[-1],
+                kept=kept,
+                target=target,
+                learning_rate=rate,
+                num_skipped=self._bad.num_skipped,
+                multipliers={} if multipliers is None else multipliers.state_dict(),
+            )
+            self._on_step(step)
+            self._session.end_step(
+                step.number,
+                step.num_steps,
+                state=lambda: self._state(stretch, begun_at, model, optimizer, multipliers),
+                scalars=step.scalars,
             )
         self._accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).eval()
         self._accelerator.free_memory()
 
-    def _optimizer(self, model: PreTrainedModel, gates: Sequence[torch.nn.Parameter]) -> tuple[Optimizer, LambdaLR]:
-        config, done = self._config, self.number
-        apart = {id(one) for one in gates}
-        groups = parameter_groups([one for one in model.parameters() if id(one) not in apart], config.weight_decay)
-        rates = [*([config.learning_rate] * len(groups)), config.gate_travel / config.num_warmup_steps]
-        groups.append({"params": list(gates), "weight_decay": 0.0})
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
-        warmup = max(1, round(RATE_WARMUP_SHARE * config.num_steps))
-
-        def of_weights(step: int) -> float:
-            number = done + step
-            return min((number + 1) / warmup, 1.0) * max(0.0, 1 - number / config.num_steps)
-
-        optimizer = AdamW([group for group in groups if group["params"]])
-        schedules = [of_weights, of_weights, lambda _: 1.0][: len(optimizer.param_groups)]
-        return optimizer, LambdaLR(optimizer, schedules)
-
-    def _leave_out(self, problem: str) -> None:
-        self._num_left_out += 1
-        if self._num_left_out >= self._config.max_non_finite:
+    def _learn(self, model: Any, optimizer: Any, penalty: Callable[[], Tensor] | None) -> None:
+        """One step, or none where its loss or gradient is not finite."""
+        batch = batch_of_step(self._batches, self._config.seed, self.number).to(self._accelerator.device)
+        loss = _loss(model, batch)
+        self.losses.append(loss.item())
+        self.number += 1
+        norm = math.nan
+        if math.isfinite(self.losses[-1]):
+            self._accelerator.backward(loss if penalty is None else loss + penalty())
+            weights = [one for group in optimizer.param_groups if not group["is_gates"] for one in group["params"]]
+            found = self._accelerator.clip_grad_norm_(weights, self._config.max_grad_norm)
+            norm = 0.0 if found is None else float(found)
+            if math.isfinite(norm) or self._accelerator.scaler is not None:  # which skips such a step and scales less
+                optimizer.step()
+        optimizer.zero_grad()
+        if self._bad.count(is_good=math.isfinite(norm)):
+            problem = "gradient" if math.isfinite(self.losses[-1]) else "loss"
             raise FlopError(
-                f"Losses and gradients must be finite, but {self._num_left_out} were not, the last of them the "
-                f"{problem} of step {self.number} (loss {self.losses[-1]}); lower learning_rate, or set "
-                "mixed_precision to 'no'."
+                f"Losses and gradients must be finite, but for {self._bad.num_in_a_row} steps in a row they were not, "
+                f"the last of them the {problem} of step {self.number} (loss {self.losses[-1]}); lower learning_rate, "
+                "or set mixed_precision to 'no'."
             )
+
+    def _optimizer(self, model: PreTrainedModel, gates: Sequence[torch.nn.Parameter]) -> AdamW:
+        apart = {id(one) for one in gates}
+        groups = parameter_groups(
+            [one for one in model.parameters() if id(one) not in apart], self._config.weight_decay
+        )
+        groups = [{**group, "is_gates": False} for group in groups]
+        groups.append({"params": list(gates), "weight_decay": 0.0, "is_gates": True})
+        return AdamW([group for group in groups if group["params"]], lr=self._config.learning_rate)
+
+    def _set_rates(self, optimizer: Any) -> float:
+        """Sets those of this step, and gives that of the weights: up over the first steps, and down to 0."""
+        config = self._config
+        warmup = max(1, round(RATE_WARMUP_SHARE * config.num_steps))
+        share = min((self.number + 1) / warmup, 1.0) * max(0.0, 1 - self.number / config.num_steps)
+        rates = {False: share * config.learning_rate, True: config.gate_travel / config.num_warmup_steps}
+        for group in optimizer.param_groups:
+            group["lr"] = rates[group["is_gates"]]
+        return rates[False]
+
+    def _state(
+        self, stretch: int, begun_at: int, model: PreTrainedModel, optimizer: Any, multipliers: Stateful | None
+    ) -> dict[str, Any]:
+        scaler = self._accelerator.scaler
+        return {
+            "number": self.number,
+            "losses": self.losses,
+            "skipped": (self._bad.num_in_a_row, self._bad.num_skipped),
+            "found": self._found,
+            "stretch": stretch,
+            "begun_at": begun_at,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scaler": {} if scaler is None else scaler.state_dict(),
+            "multipliers": {} if multipliers is None else multipliers.state_dict(),
+        }
+
+    def _take_over(self, saved: Mapping[str, Any]) -> None:
+        """What is known of the run before its model is there."""
+        self.number, self.losses, self._found = saved["number"], list(saved["losses"]), dict(saved["found"])
+        self._bad.num_in_a_row, self._bad.num_skipped = saved["skipped"]
+        self._saved = saved
+
+    def _restore(
+        self, saved: Mapping[str, Any], model: PreTrainedModel, optimizer: Any, multipliers: Stateful | None
+    ) -> None:
+        model.load_state_dict(saved["model"])
+        restore_optimizer(optimizer, saved["optimizer"], self._session.path)
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(saved["scaler"])
+        if multipliers is not None:
+            multipliers.load_state_dict(saved["multipliers"])
 
 
 def _loss(model: torch.nn.Module, batch: Batch) -> Tensor:

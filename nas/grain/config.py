@@ -1,7 +1,7 @@
 """How GRAIN trains and prunes; the defaults are the paper's where it gives any."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 
 class GrainError(ValueError):
@@ -27,7 +27,8 @@ class GrainConfig:
         weight_decay: Of matrices.
         max_grad_norm: Gradients are clipped to it.
         bfloat16: Whether matrix products run in bfloat16 (autocast); weights stay in float32.
-        max_skipped: Batches in a row whose loss or gradient may be infinite or NaN before training stops.
+        max_bad_steps: Steps whose loss or gradient is infinite or NaN are skipped; so many in a row end training.
+        checkpoint_every: Steps between two checkpoints, where there is a place for them.
         seed: Decides the order of batches and dropout.
 
     Raises:
@@ -48,7 +49,8 @@ class GrainConfig:
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     bfloat16: bool = False
-    max_skipped: int = 10
+    max_bad_steps: int = 10
+    checkpoint_every: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,8 +61,15 @@ class GrainConfig:
                 f"Removals must begin before they end, within the training, got prune_from={self.prune_from} and "
                 f"prune_until={self.prune_until}; choose 0.2 and 0.4."
             )
-        if self.num_steps < 1:
-            raise GrainError(f"num_steps must be at least 1, got {self.num_steps}.")
+        for name in ("num_steps", "max_bad_steps", "checkpoint_every"):
+            if (count := getattr(self, name)) < 1:
+                raise GrainError(f"{name} must be at least 1, got {count}.")
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What the result depends on."""
+        free = ("max_bad_steps", "checkpoint_every")
+        return {name: value for name, value in asdict(self).items() if name not in free}
 
     @property
     def last_removal(self) -> int:

@@ -12,9 +12,7 @@ like its weights, which computes the same and takes a fraction of the time; ever
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,12 @@ from nas.accelerating import batch_of_step, parameter_groups
 from nas.grain.config import GrainConfig, GrainError
 from nas.grain.distillation import HiddenStates, compared_states, soft_cross_entropy
 from nas.grain.gates import Gates, gated
+from nas.grain.step import GrainStep
 from nas.grain.units import Parameters, Units, UnitScores, prune
+from nas.long_work.bad_steps import BadSteps
+from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples, restore_optimizer
+from nas.long_work.randomness import step_seed
+from nas.long_work.session import NOWHERE, Session, TrainingPlace
 from nas.pruners.costs import parameter_costs
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
@@ -38,33 +41,13 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 _UNITS = ("queries_LKU", "values_LKD", "neurons_LN")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrainStep:
-    """How a run stands after a step.
-
-    Attributes:
-        number: Steps done.
-        num_steps: Steps in all.
-        loss: Of this step's batch: cross-entropy and hidden states together.
-        density: Share of the parameters of units that is kept.
-        num_skipped: Batches so far whose loss or gradient was infinite or NaN.
-    """
-
-    number: int
-    num_steps: int
-    loss: float
-    density: float
-    num_skipped: int
-
-
 def grain(
     supernet: Supernet,
     batches: Sequence[Batch],
     config: GrainConfig,
     *,
     on_step: Callable[[GrainStep], None] = lambda _: None,
-    checkpoint: Path | None = None,
-    checkpoint_every: int = 100,
+    place: TrainingPlace = NOWHERE,
 ) -> tuple[SubNetwork, OwnWeights]:
     """Prunes and trains at once.
 
@@ -75,30 +58,43 @@ def grain(
         supernet: The teacher: fine-tuned, its units in their original order, with nothing active. Left as it is.
         batches: Training examples; labels are not looked at.
         config: How much to keep, and how to train.
-        on_step: Called after every step; what it raises ends the run, which a checkpoint survives.
-        checkpoint: A file to go on from where it exists, and that is written every ``checkpoint_every`` steps.
-        checkpoint_every: Steps.
+        on_step: Called after every step; what it raises ends the run as a crash would.
+        place: Where the run keeps its checkpoint, and goes on from it; and its scalars.
 
     Returns:
         What is kept, and its trained weights: for ``Supernet.activate`` and ``Supernet.extract``.
 
     Raises:
-        GrainError: No batch, a supernet that was reordered, a density too low, too many losses in a row that are not
-            finite, or a checkpoint of another run.
+        GrainError: No batch, a supernet that was reordered, a density too low, or too many losses in a row that are
+            not finite.
+        CheckpointError: A checkpoint of another run, or no room for one.
+        TrainingStoppedError: The run was asked to stop.
+        ScalarsError: Scalars are asked for, and the package for them is not installed.
     """
     if not batches:
         raise GrainError("GRAIN needs at least one batch of training examples, got none; give more data.")
     _require_original_order(supernet)
+
+    def belongs_to() -> dict[str, Any]:
+        return {
+            "method": "grain",
+            "model": fingerprint(supernet.model),
+            "examples": fingerprint_of_examples(batch.unlabelled.inputs for batch in batches),
+            **config.decisive,
+        }
+
     devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices), torch.enable_grad():
-        torch.manual_seed(config.seed)
+    with (
+        torch.random.fork_rng(devices),
+        torch.enable_grad(),
+        place.session(every=config.checkpoint_every, belongs_to=belongs_to) as session,
+    ):
         run = _Run(supernet, config)
-        if checkpoint is not None and checkpoint.exists():
-            run.resume(checkpoint)
+        session.restore(lambda state: run.restore(state, session))
         while run.step < config.num_steps:
-            on_step(run.advance(batch_of_step(batches, config.seed, run.step)))
-            if checkpoint is not None and (run.step % checkpoint_every == 0 or run.step == config.num_steps):
-                run.save(checkpoint)
+            step = run.advance(batch_of_step(batches, config.seed, run.step))
+            on_step(step)
+            session.end_step(step.number, step.num_steps, state=run.state, scalars=step.scalars)
         return run.result()
 
 
@@ -116,7 +112,8 @@ class _Run:
         self._model: PreTrainedModel = self._student.model
         self._hidden = HiddenStates(supernet.shape.num_layers, supernet.shape.hidden_size).to(supernet.device)
         self._set_up()
-        self.step = self._skipped = self._skipped_in_a_row = 0
+        self._bad = BadSteps(limit=config.max_bad_steps)
+        self.step = 0
 
     def _set_up(self) -> None:
         """Makes the present model trainable."""
@@ -133,19 +130,21 @@ class _Run:
 
     def advance(self, batch: Batch) -> GrainStep:
         """One step, and the removals that are due after it."""
-        config = self._config
+        config, rate = self._config, self._rate()
+        torch.manual_seed(step_seed(config.seed, self.step))  # dropout
         batch = batch.unlabelled.to(self._teacher.device)
-        loss = self._learn(batch) if self._student is None else self._learn_and_score(batch, self._student)
-        norm = nn.utils.clip_grad_norm_(self._trained(), config.max_grad_norm)
-        if math.isfinite(loss) and math.isfinite(float(norm)):
+        cross_entropy, hidden = (
+            self._learn(batch) if self._student is None else self._learn_and_score(batch, self._student)
+        )
+        norm = float(nn.utils.clip_grad_norm_(self._trained(), config.max_grad_norm))
+        is_good = math.isfinite(cross_entropy) and math.isfinite(hidden) and math.isfinite(norm)
+        if is_good:
             for group in self._optimizer.param_groups:
-                group["lr"] = self._rate()
+                group["lr"] = rate
             self._optimizer.step()
-            self._skipped_in_a_row = 0
-        else:
-            self._skip()
         self._optimizer.zero_grad()
         self.step += 1
+        self._count(cross_entropy, hidden, norm, is_good=is_good)
         if self._student is not None:
             self._units = prune(self._units, self._scores, self._parameters, config.density_after(self.step), config)
             if self.step >= config.last_removal:
@@ -153,39 +152,40 @@ class _Run:
         return GrainStep(
             number=self.step,
             num_steps=config.num_steps,
-            loss=loss,
+            cross_entropy=cross_entropy,
+            hidden=hidden,
             density=self._parameters.total(self._units) / self._parameters.total(Units.all_of(self._units.shape)),
-            num_skipped=self._skipped,
+            target=config.density_after(self.step),
+            learning_rate=rate,
+            num_skipped=self._bad.num_skipped,
         )
 
-    def _skip(self) -> None:
-        self._skipped += 1
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row >= self._config.max_skipped:
+    def _count(self, cross_entropy: float, hidden: float, norm: float, *, is_good: bool) -> None:
+        if self._bad.count(is_good=is_good):
             raise GrainError(
-                f"Losses and gradients must be finite, got {self._skipped_in_a_row} batches in a row that had infinite "
-                "or NaN ones; lower learning_rate, or set bfloat16 to false."
+                f"Losses and gradients must be finite, but for {self._bad.num_in_a_row} steps in a row, up to step "
+                f"{self.step}, they were not (now: cross-entropy {cross_entropy:.4g}, hidden states {hidden:.4g}, "
+                f"gradient {norm:.4g}); lower learning_rate, or set bfloat16 to false."
             )
 
-    def _learn_and_score(self, batch: Batch, student: Supernet) -> float:
+    def _learn_and_score(self, batch: Batch, student: Supernet) -> tuple[float, float]:
         """Gradients of both losses, with scores from the first alone."""
         with gated(student, self._units) as gates:
             cross_entropy, hidden = self._losses(batch)
             cross_entropy.backward(retain_graph=True)
             self._take_scores(gates)
             hidden.backward()
-        return float((cross_entropy + hidden).detach())
+        return float(cross_entropy.detach()), float(hidden.detach())
 
     def _take_scores(self, gates: Gates) -> None:
         new = gates.scores(self._units.shape)
         if all(np.isfinite(one).all() for one in (new.queries_LKU, new.values_LKD, new.neurons_LN)):
             self._scores = self._scores.smoothed(new, self._config.smoothing)
 
-    def _learn(self, batch: Batch) -> float:
+    def _learn(self, batch: Batch) -> tuple[float, float]:
         cross_entropy, hidden = self._losses(batch)
-        loss = cross_entropy + hidden
-        loss.backward()
-        return float(loss.detach())
+        (cross_entropy + hidden).backward()
+        return float(cross_entropy.detach()), float(hidden.detach())
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         named: dict[str, Any] = {**batch.inputs, "output_hidden_states": True}
@@ -228,53 +228,31 @@ class _Run:
         model = self._model if self._student is None else self._student.extract(sub_network)
         return sub_network, OwnWeights.of(model)
 
-    def save(self, path: Path) -> None:
-        """Writes a checkpoint through a temporary name."""
-        state = {
-            "config": asdict(self._config),
-            "shape": asdict(self._units.shape),
+    def state(self) -> dict[str, Any]:
+        """All that another process needs to go on."""
+        return {
             "step": self.step,
-            "skipped": (self._skipped, self._skipped_in_a_row),
+            "skipped": (self._bad.num_in_a_row, self._bad.num_skipped),
             "cut_out": self._student is None,
             "units": {name: torch.from_numpy(getattr(self._units, name)) for name in _UNITS},
             "scores": {name: torch.from_numpy(getattr(self._scores, name)) for name in (*_UNITS, "heads_LK")},
             "model": self._model.state_dict(),
             "hidden": self._hidden.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "random": torch.get_rng_state(),
         }
-        temporary = path.with_name(f".{path.name}.tmp")
-        torch.save(state, temporary)
-        temporary.rename(path)
 
-    def resume(self, path: Path) -> None:
-        """Goes on from a checkpoint of the same run.
-
-        Raises:
-            GrainError: It is of another, or damaged.
-        """
-        try:
-            state = torch.load(path, map_location=self._teacher.device, weights_only=True)
-        except Exception as error:
-            raise GrainError(
-                f"A checkpoint must be readable, got {path} ({type(error).__name__}); remove it to begin anew."
-            ) from error
+    def restore(self, state: Mapping[str, Any], session: Session) -> None:
+        """Goes on from what ``state`` gave."""
         shape = self._units.shape
-        if (state["config"], state["shape"]) != (asdict(self._config), asdict(shape)):
-            raise GrainError(
-                f"A checkpoint must be of the same model and config, got {path} of {state['config']}; remove it, or "
-                "take its config."
-            )
-        self._units = Units(shape=shape, **{name: one.cpu().numpy() for name, one in state["units"].items()})
-        self._scores = UnitScores(**{name: one.cpu().numpy() for name, one in state["scores"].items()})
+        self._units = Units(shape=shape, **{name: one.numpy() for name, one in state["units"].items()})
+        self._scores = UnitScores(**{name: one.numpy() for name, one in state["scores"].items()})
         if state["cut_out"]:
             self._model, self._student = self._teacher.extract(self._units.sub_network).float(), None
             self._set_up()
         self._model.load_state_dict(state["model"])
         self._hidden.load_state_dict(state["hidden"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.step, (self._skipped, self._skipped_in_a_row) = state["step"], state["skipped"]
-        torch.set_rng_state(state["random"].cpu())
+        restore_optimizer(self._optimizer, state["optimizer"], session.path)
+        self.step, (self._bad.num_in_a_row, self._bad.num_skipped) = state["step"], state["skipped"]
 
 
 def _cut_moments(student: Supernet, sub_network: SubNetwork, state: Any, moment: str) -> dict[str, Tensor]:

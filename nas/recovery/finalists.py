@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from evaluators.inputs import Batch
+from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.recovery.base import RecoveryError
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
@@ -31,6 +32,7 @@ class FinalistRecovery(Protocol):
         seed: int,
         start: OwnWeights | None = None,
         on_step: OnStep = untold,
+        place: TrainingPlace = NOWHERE,
     ) -> OwnWeights:
         """Trains.
 
@@ -40,10 +42,14 @@ class FinalistRecovery(Protocol):
             batches: Examples; labels are not looked at.
             seed: Of what is drawn. The same arguments give the same weights on the CPU.
             start: Weights to begin from in place of those shared with the supernet.
-            on_step: Told of every step.
+            on_step: Told of every step; what it raises ends the training as a crash would.
+            place: Where the training keeps its checkpoint, and goes on from it; and its scalars.
 
         Raises:
             RecoveryError: There is no batch, or training cannot go on.
+            CheckpointError: A checkpoint of another training, or no room for one.
+            TrainingStoppedError: The training was asked to stop.
+            ScalarsError: Scalars are asked for, and the package for them is not installed.
         """
 
 
@@ -64,11 +70,18 @@ class FinalistRecoverer:
         self._seed = seed
 
     def __call__(
-        self, sub_network: SubNetwork, *, start: OwnWeights | None = None, on_step: OnStep = untold
+        self,
+        sub_network: SubNetwork,
+        *,
+        start: OwnWeights | None = None,
+        on_step: OnStep = untold,
+        place: TrainingPlace = NOWHERE,
     ) -> OwnWeights:
-        """The recovered weights, the same whenever they are asked for."""
+        """The recovered weights, the same whenever they are asked for; arguments and errors are the recovery's."""
         with in_original_order(self._supernet) as supernet:
-            return self._recovery(supernet, sub_network, self._batches, seed=self._seed, start=start, on_step=on_step)
+            return self._recovery(
+                supernet, sub_network, self._batches, seed=self._seed, start=start, on_step=on_step, place=place
+            )
 
 
 def require_batches(batches: Sequence[Batch]) -> None:

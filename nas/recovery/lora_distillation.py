@@ -12,20 +12,22 @@ next token of an instruction set, ours the supernet's whole distribution.
 Legend: B batch, T tokens, V logits of a position, P positions.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW
-from transformers import PreTrainedModel, get_linear_schedule_with_warmup
+from transformers import PreTrainedModel
 
 from evaluators.inputs import Batch
+from nas.accelerating import batch_of_step
+from nas.long_work.bad_steps import BadSteps
+from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples, restore_optimizer, restore_parameters
+from nas.long_work.session import NOWHERE, Session, TrainingPlace
 from nas.recovery.base import RecoveryError
 from nas.recovery.finalists import require_batches
 from nas.recovery.lora import adapted
@@ -34,8 +36,6 @@ from nas.supernet.supernet import Supernet
 from nas.supernet.training import OnStep, TrainingStep, untold
 from search_spaces.sub_network import SubNetwork
 
-MAX_SKIPPED = 10
-"""Steps without a finite loss after which training is given up."""
 MAX_GRAD_NORM = 1.0
 WARMUP_SHARE = 0.05
 
@@ -53,6 +53,9 @@ class LoraDistillation:
         batch_size: Sequences or examples in a batch.
         max_sequences: So many different ones at most; None for as many as the steps need.
         mixed_precision: Whether the student computes in bfloat16; adapters and optimiser stay in float32.
+        checkpoint_every: Steps between two checkpoints, where there is a place for them.
+        max_bad_steps: Steps whose loss or gradient is infinite or NaN are skipped; so many in a row end training.
+        tensorboard: Whether scalars are written, where there is a place for them.
 
     Raises:
         RecoveryError: An option is out of its range.
@@ -66,9 +69,12 @@ class LoraDistillation:
     batch_size: int = 8
     max_sequences: int | None = None
     mixed_precision: Literal["no", "bf16"] = "no"
+    checkpoint_every: int = 100
+    max_bad_steps: int = 10
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "rank", "batch_size", "max_sequences"):
+        for name in ("steps", "rank", "batch_size", "max_sequences", "checkpoint_every", "max_bad_steps"):
             value = getattr(self, name)
             if name == "max_sequences" and value is None:
                 continue
@@ -83,6 +89,8 @@ class LoraDistillation:
             raise RecoveryError(
                 f"recovery.mixed_precision must be no or bf16, got {self.mixed_precision!r}; choose one of these."
             )
+        if not isinstance(self.tensorboard, bool):
+            raise RecoveryError(f"recovery.tensorboard must be true or false, got {self.tensorboard!r}; choose one.")
 
     @property
     def num_sequences(self) -> int:
@@ -98,59 +106,115 @@ class LoraDistillation:
         seed: int,
         start: OwnWeights | None = None,
         on_step: OnStep = untold,
+        place: TrainingPlace = NOWHERE,
     ) -> OwnWeights:
         """See ``FinalistRecovery``."""
         require_batches(batches)
         student = supernet.extract(sub_network, start)
         if sub_network.is_full and start is None:  # it has lost nothing, and Adam would amplify rounding errors
             return OwnWeights.of(student)
+
+        def belongs_to() -> dict[str, Any]:
+            free = ("checkpoint_every", "max_bad_steps", "tensorboard", "max_sequences")
+            return {
+                "method": "lora_distillation",
+                "model": fingerprint(supernet.model),
+                "sub-network": fingerprint(student),
+                "examples": fingerprint_of_examples(batch.inputs for batch in batches),
+                "seed": seed,
+                **{name: value for name, value in asdict(self).items() if name not in free},
+            }
+
         generator = torch.Generator().manual_seed(seed)
         layers = supernet.family.layers
-        with adapted(student, layers, rank=self.rank, alpha=self.alpha, generator=generator) as parameters:
+        with (
+            place.with_scalars(self.tensorboard).session(every=self.checkpoint_every, belongs_to=belongs_to) as session,
+            adapted(student, layers, rank=self.rank, alpha=self.alpha, generator=generator) as parameters,
+        ):
             if parameters:
-                self._train(student, supernet, parameters, _shuffled(batches, seed), on_step)
+                learning = _Learning(self, student, supernet, parameters)
+                session.restore(lambda state: learning.restore(state, session))
+                while learning.number < self.steps:
+                    step = learning.step(batch_of_step(batches, seed, learning.number))
+                    on_step(step)
+                    session.end_step(
+                        step.number, step.num_steps, state=learning.state, scalars=learning.scalars(step.loss)
+                    )
         return OwnWeights.of(student)
 
-    def _train(
+    def rate_of(self, step: int) -> float:
+        """The learning rate of a step, the first one's number being 0: from 0 up to the highest and down to 0."""
+        num_warmup = round(WARMUP_SHARE * self.steps)
+        if step < num_warmup:
+            return self.learning_rate * step / num_warmup
+        return self.learning_rate * (self.steps - step) / (self.steps - num_warmup)
+
+
+class _Learning:
+    """The adapters of a student while they learn."""
+
+    def __init__(
         self,
+        options: LoraDistillation,
         student: PreTrainedModel,
         supernet: Supernet,
-        parameters: list[nn.Parameter],
-        batches: Iterator[Batch],
-        on_step: OnStep,
+        parameters: Sequence[nn.Parameter],
     ) -> None:
-        optimizer = AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
-        scheduler = get_linear_schedule_with_warmup(optimizer, round(WARMUP_SHARE * self.steps), self.steps)
-        num_skipped = 0
-        for number, batch in enumerate(itertools.islice(batches, self.steps), 1):
-            loss = self._loss(student, supernet, batch.to(supernet.device))
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
-            if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-                num_skipped += 1
-                self._refuse_divergence(num_skipped, number, loss.item())
-                optimizer.zero_grad()  # without gradients, its step changes nothing
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            on_step(TrainingStep(number=number, num_steps=self.steps, loss=loss.item()))
+        self._options, self._student, self._supernet = options, student, supernet
+        self._parameters = {str(position): one for position, one in enumerate(parameters)}
+        self._optimizer = AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
+        self._bad = BadSteps(limit=options.max_bad_steps)
+        self.number = 0
 
-    def _loss(self, student: PreTrainedModel, supernet: Supernet, batch: Batch) -> Tensor:
+    def step(self, batch: Batch) -> TrainingStep:
+        """Learns from a batch, or skips it where the loss or the gradient is not finite."""
+        loss = self._loss(batch.to(self._supernet.device))
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self._parameters.values(), MAX_GRAD_NORM)
+        is_good = math.isfinite(loss.item()) and math.isfinite(norm.item())
+        if is_good:
+            for group in self._optimizer.param_groups:
+                group["lr"] = self._options.rate_of(self.number)
+            self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.number += 1
+        if self._bad.count(is_good=is_good):
+            raise RecoveryError(
+                f"Distillation must have finite losses and gradients, but for {self._bad.num_in_a_row} steps in a row, "
+                f"up to step {self.number}, it had none and skipped them (the last loss was {loss.item()}); lower "
+                "recovery.learning_rate, or set recovery.mixed_precision to 'no' and model.dtype to float32."
+            )
+        return TrainingStep(number=self.number, num_steps=self._options.steps, loss=loss.item())
+
+    def scalars(self, loss: float) -> dict[str, float]:
+        """Of the last step, for TensorBoard."""
+        rate = self._options.rate_of(self.number - 1)
+        return {"loss": loss, "learning_rate": rate, "skipped_steps": self._bad.num_skipped}
+
+    def state(self) -> dict[str, Any]:
+        """All that another process needs to go on."""
+        return {
+            "number": self.number,
+            "skipped": (self._bad.num_in_a_row, self._bad.num_skipped),
+            "parameters": {name: one.detach() for name, one in self._parameters.items()},
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any], session: Session) -> None:
+        """Goes on from what ``state`` gave."""
+        restore_parameters(self._parameters, state["parameters"], session.path)
+        restore_optimizer(self._optimizer, state["optimizer"], session.path)
+        self._bad.num_in_a_row, self._bad.num_skipped = state["skipped"]
+        self.number = state["number"]
+
+    def _loss(self, batch: Batch) -> Tensor:
+        options, supernet = self._options, self._supernet
         without_cache = {"use_cache": False} if supernet.family.is_decoder else {}
-        device_type = supernet.device.type
-        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.mixed_precision == "bf16"):
+        with torch.autocast(supernet.device.type, dtype=torch.bfloat16, enabled=options.mixed_precision == "bf16"):
             with torch.no_grad():
                 taught = supernet.model(**batch.inputs, **without_cache)
-            learnt = student(**batch.inputs, **without_cache)
-        return distillation_loss(learnt, taught, batch.tokens_BT, temperature=self.temperature)
-
-    def _refuse_divergence(self, num_skipped: int, step: int, loss: float) -> None:
-        if num_skipped >= MAX_SKIPPED:
-            raise RecoveryError(
-                f"Distillation must have finite losses and gradients, but {num_skipped} of {step} steps had none (the "
-                f"last loss was {loss}) and were skipped; lower recovery.learning_rate, or set "
-                "recovery.mixed_precision to 'no' and model.dtype to float32."
-            )
+            learnt = self._student(**batch.inputs, **without_cache)
+        return distillation_loss(learnt, taught, batch.tokens_BT, temperature=options.temperature)
 
 
 def distillation_loss(learnt: Any, taught: Any, tokens_BT: Tensor, *, temperature: float) -> Tensor:
@@ -190,10 +254,3 @@ def _divergence(own_PV: Tensor, wanted_PV: Tensor, temperature: float) -> Tensor
     wanted_PV = functional.log_softmax(wanted_PV / temperature, dim=-1)
     loss = functional.kl_div(own_PV, wanted_PV, reduction="batchmean", log_target=True)
     return temperature**2 * loss
-
-
-def _shuffled(batches: Sequence[Batch], seed: int) -> Iterator[Batch]:
-    """All batches in an order drawn from the seed and the epoch, again and again."""
-    for epoch in itertools.count():
-        for number in np.random.default_rng((seed, epoch)).permutation(len(batches)):
-            yield batches[number]

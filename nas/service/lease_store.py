@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
+from nas.long_work.places import NO_PLACES, TrainingPlaces
 from nas.service import tables
 from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
@@ -49,6 +50,11 @@ class LeaseStore:
     def search_id(self) -> str:
         """As the service gave it."""
         return self._lease.search_id
+
+    @property
+    def places(self) -> TrainingPlaces:
+        """None: a search may go on at another worker, which shares no folder with this one."""
+        return NO_PLACES
 
     def trials(self, shape: SupernetShape) -> list[Trial]:
         """All trials by number."""

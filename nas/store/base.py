@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
+from nas.long_work.places import TrainingPlaces
 from nas.supernet.own_weights import OwnWeights
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
@@ -29,6 +30,10 @@ class SearchStore(Protocol):
     @property
     def search_id(self) -> str:
         """The same for as long as the search lives."""
+
+    @property
+    def places(self) -> TrainingPlaces:
+        """Where trainings keep their state."""
 
     def trials(self, shape: SupernetShape) -> list[Trial]:
         """All trials by number.

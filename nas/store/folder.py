@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from nas.long_work.places import PlacesInFolders, TrainingPlaces
 from nas.run_directory import RunDirectory
 from nas.store.base import WeightsKind
 from nas.store.trial_store import TrialStore
@@ -15,7 +16,7 @@ from search_spaces.sub_network import SubNetwork
 
 
 class FolderStore:
-    """Trials in ``trials.db``, the front in ``front.json``, weights in ``weights/``.
+    """Trials in ``trials.db``, the front in ``front.json``, weights in ``weights/``, trainings in ``trainings/``.
 
     Args:
         directory: The run's.
@@ -26,6 +27,7 @@ class FolderStore:
         self._directory = directory
         self._trials = trials
         self._weights = WeightsFolder(directory.weights_path)
+        self._places = PlacesInFolders(checkpoints=directory.trainings_path, scalars=directory.tensorboard_path)
 
     @classmethod
     @contextmanager
@@ -42,6 +44,11 @@ class FolderStore:
     def search_id(self) -> str:
         """As the run's environment tells it."""
         return str(self._directory.read_environment()["search_id"])
+
+    @property
+    def places(self) -> TrainingPlaces:
+        """In ``trainings/``, and ``tensorboard/`` for scalars."""
+        return self._places
 
     def trials(self, shape: SupernetShape) -> list[Trial]:
         """All trials by number."""

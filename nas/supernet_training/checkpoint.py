@@ -1,22 +1,12 @@
-"""A training's state on disk: whole or not at all, and refused where it belongs to something else.
+"""The state of a supernet's training on disk."""
 
-Everything random in a training is drawn from the seed and the number of the step, so the state is the trained
-parameters, the optimiser's moments, and counts.
-"""
-
-import hashlib
-import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be written, read or gone on with; the message says why and what to do."""
+from nas.long_work.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +34,8 @@ class Checkpoint:
     losses: list[tuple[float, float, float]]
 
     def save(self, path: Path) -> None:
-        """Replaces the file; after a crash at any moment it is as before or as wanted.
-
-        Raises:
-            CheckpointError: There is no room, or the folder cannot be written to.
-        """
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save({name: getattr(self, name) for name in self.__slots__}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # torch wraps what the system says
-            temporary.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"There must be room to write to {path.parent}, but the checkpoint could not be written ({error}); "
-                "free some space and repeat with --resume."
-            ) from error
+        """Replaces the file, as ``write_checkpoint`` does; errors are its."""
+        write_checkpoint(path, {name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def load(cls, path: Path, *, model: str) -> "Checkpoint":
@@ -74,12 +48,13 @@ class Checkpoint:
         Raises:
             CheckpointError: The file is damaged, or of a training that began with another model.
         """
+        record = read_checkpoint(path)
         try:
-            checkpoint = cls(**torch.load(path, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            checkpoint = cls(**record)
+        except TypeError as error:
             raise CheckpointError(
-                f"{path} must be a checkpoint as `nas train-supernet` wrote it, but it cannot be read "
-                f"({type(error).__name__}); delete it to begin anew."
+                f"{path} must be a checkpoint of a supernet's training, but it is of something else; remove it to "
+                "begin that training anew."
             ) from error
         if checkpoint.model != model:
             raise CheckpointError(
@@ -87,29 +62,3 @@ class Checkpoint:
                 f"({checkpoint.model} against {model}); give that model, or start with another --out."
             )
         return checkpoint
-
-
-def restore_parameters(parameters: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:
-    """Writes saved values into parameters.
-
-    Raises:
-        CheckpointError: Others were saved.
-    """
-    shapes = {name: tuple(one.shape) for name, one in parameters.items()}
-    if shapes != {name: tuple(one.shape) for name, one in saved.items()}:
-        raise CheckpointError(
-            f"A checkpoint must hold the parameters that are trained, {len(shapes)} here, got {len(saved)} of other "
-            "names or shapes; start with another --out."
-        )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
-
-
-def fingerprint(model: nn.Module) -> str:
-    """16 hexadecimal digits that name a model's weights: their names, shapes, types and values."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

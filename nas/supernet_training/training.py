@@ -22,14 +22,17 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from nas.accelerating import parameter_groups
+from nas.long_work.bad_steps import BadSteps
+from nas.long_work.checkpoint import restore_optimizer, restore_parameters
+from nas.long_work.randomness import step_seed
+from nas.long_work.stopping import end_step
 from nas.supernet.supernet import Supernet
-from nas.supernet_training.checkpoint import Checkpoint, CheckpointError, restore_parameters
+from nas.supernet_training.checkpoint import Checkpoint
 from nas.supernet_training.config import SupernetTrainingConfig
 from nas.supernet_training.data import TrainingData
 from nas.supernet_training.lora import Adapters
 from nas.supernet_training.sampling import Sampler
 from nas.supernet_training.sandwich import sandwich_gradients
-from nas.supernet_training.stopping import TrainingStoppedError
 from search_spaces.sub_network import SubNetwork
 
 
@@ -128,15 +131,14 @@ def train(
         loop = _Loop(supernet, curriculum, config, accelerator, path=path, model=model)
         for step in range(len(loop.losses), config.steps):
             on_step(loop.step(step))
-            stopping = must_stop()
-            is_last = step + 1 == config.steps
-            if (step + 1) % config.checkpoint_every == 0 or stopping or is_last:
-                loop.save()
-            if stopping and not is_last:
-                raise TrainingStoppedError(
-                    f"Training was asked to stop and did at step {step + 1} of {config.steps}, with a checkpoint in "
-                    f"{path.parent}; go on with --resume."
-                )
+            end_step(
+                step + 1,
+                config.steps,
+                every=config.checkpoint_every,
+                must_stop=must_stop,
+                save=loop.save,
+                kept_in=path.parent,
+            )
         return loop.end()
 
 
@@ -166,7 +168,7 @@ class _Loop:
         self._parameters = {name: one for name, one in supernet.model.named_parameters() if one.requires_grad}
         groups = parameter_groups(self._parameters.values(), config.weight_decay)
         self._optimizer: Any = accelerator.prepare(AdamW(groups, lr=config.learning_rate))
-        self._num_bad, self._num_skipped = 0, 0
+        self._bad = BadSteps(limit=config.max_bad_steps)
         self.losses: list[tuple[float, float, float]] = []
         if path.exists():
             self._restore(Checkpoint.load(path, model=model))
@@ -177,7 +179,7 @@ class _Loop:
     def step(self, number: int) -> SupernetStep:
         """Trains for one step, or skips it where its loss or gradient is not finite."""
         begun_s = time.monotonic()
-        torch.manual_seed(int(np.random.SeedSequence((self._config.seed, number)).generate_state(1)[0]))  # dropout
+        torch.manual_seed(step_seed(self._config.seed, number))  # dropout
         rate = self._config.learning_rate * rate_share(number, self._config)
         losses_P, num_tokens = self._gradients(number)
         norm = self._accelerator.clip_grad_norm_(self._parameters.values(), self._config.max_grad_norm)
@@ -212,8 +214,8 @@ class _Loop:
                 parameters={name: one.detach().cpu() for name, one in self._parameters.items()},
                 optimizer=self._optimizer.state_dict(),
                 scaler={} if scaler is None else scaler.state_dict(),
-                num_bad=self._num_bad,
-                num_skipped=self._num_skipped,
+                num_bad=self._bad.num_in_a_row,
+                num_skipped=self._bad.num_skipped,
                 losses=self.losses,
             ).save(self._path)
         self._accelerator.wait_for_everyone()
@@ -226,7 +228,7 @@ class _Loop:
             self._adapters.merge()
         self._supernet.model.requires_grad_(False).eval()
         num_trained = sum(parameter.numel() for parameter in self._parameters.values())
-        return Training(losses=tuple(self.losses), num_skipped=self._num_skipped, num_trained=num_trained)
+        return Training(losses=tuple(self.losses), num_skipped=self._bad.num_skipped, num_trained=num_trained)
 
     def _gradients(self, step: int) -> tuple[Tensor, int]:
         """Adds up the gradients of a step.
@@ -259,29 +261,21 @@ class _Loop:
         return losses_P, num_tokens
 
     def _count(self, step: int, is_good: bool) -> None:
-        self._num_bad = 0 if is_good else self._num_bad + 1
-        self._num_skipped += not is_good
-        if self._num_bad >= self._config.max_bad_steps:
+        if self._bad.count(is_good=is_good):
             largest, smallest, random = self.losses[-1]
             raise TrainingError(
-                f"The losses and gradients of training must be finite, but for {self._num_bad} steps in a row, up to "
-                f"step {step + 1}, they were not (losses now: {largest:.4g} of the supernet, {smallest:.4g} of the "
-                f"smallest, {random:.4g} of the random sub-networks); lower learning_rate, or set mixed_precision to "
-                "'no'."
+                f"The losses and gradients of training must be finite, but for {self._bad.num_in_a_row} steps in a "
+                f"row, up to step {step + 1}, they were not (losses now: {largest:.4g} of the supernet, "
+                f"{smallest:.4g} of the smallest, {random:.4g} of the random sub-networks); lower learning_rate, or "
+                "set mixed_precision to 'no'."
             )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        restore_parameters(self._parameters, checkpoint.parameters)
-        try:
-            self._optimizer.load_state_dict(checkpoint.optimizer)
-            if self._accelerator.scaler is not None:
-                self._accelerator.scaler.load_state_dict(checkpoint.scaler)
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                f"A checkpoint's optimiser state must be of the parameters that are trained, but that of {self._path} "
-                f"is not ({error}); start with another --out."
-            ) from error
-        self._num_bad, self._num_skipped = checkpoint.num_bad, checkpoint.num_skipped
+        restore_parameters(self._parameters, checkpoint.parameters, self._path)
+        restore_optimizer(self._optimizer, checkpoint.optimizer, self._path)
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(checkpoint.scaler)
+        self._bad.num_in_a_row, self._bad.num_skipped = checkpoint.num_bad, checkpoint.num_skipped
         self.losses = list(checkpoint.losses)
 
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 from nas.amount import AmountError
 from nas.config import SearchConfig
 from nas.front import Goal
+from nas.long_work.stopping import TrainingStoppedError
 from nas.objectives import BudgetError, InfeasibleBudgetError
 from nas.results import Results
 from nas.search import SearchError, Status
@@ -108,7 +109,7 @@ class Tracking:
     ) -> None:
         if not self._has_ended and isinstance(error, _FATAL):
             self._end(Ending(state=EndState.FAILED, reason=str(error)))
-        elif not self._has_ended and isinstance(error, KeyboardInterrupt):
+        elif not self._has_ended and isinstance(error, (KeyboardInterrupt, TrainingStoppedError)):
             self._end(Ending(state=EndState.STOPPED))
         for told in self._told:
             told.let_go()

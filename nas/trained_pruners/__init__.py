@@ -43,7 +43,8 @@ def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         options: Given.
 
     Raises:
-        PrunerInputError: There is no such pruner or option, or the value is of another kind than its default.
+        PrunerInputError: There is no such pruner or option, or the value is of another kind than its default or out of
+            its range.
     """
     if name not in TRAINED_PRUNERS:
         nearest = difflib.get_close_matches(name, TRAINED_PRUNERS, n=1, cutoff=0.0)[0]
@@ -63,6 +64,8 @@ def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             raise PrunerInputError(
                 f"The option {option} of the pruner {name} must be like its default {default!r}, got {value!r}."
             )
+    if options:
+        replace(pruner, **options)  # type: ignore[type-var]  # which checks ranges
     return {**defaults, **options}
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.pruners import Evidence, UnitCosts
 from nas.pruners.errors import PrunerInputError
 from nas.supernet.own_weights import OwnWeights
@@ -26,18 +27,37 @@ class TrainedSubNetwork:
 class TrainedPruner(Protocol):
     """A method that takes minutes for a budget, and so is asked when its trial is due and not before."""
 
-    def __call__(self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep) -> TrainedSubNetwork:
+    def __call__(
+        self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep, place: TrainingPlace = NOWHERE
+    ) -> TrainedSubNetwork:
         """Prunes to a budget, and trains. The same arguments give the same on the CPU.
 
         Args:
             evidence: What is known of the units; its supernet's are in their original order.
             costs: What each unit costs, and what the rest does.
             budget: At most this, of the whole model and in the costs' own unit.
-            on_step: To be told of every step; what it raises ends the training.
+            on_step: To be told of every step; what it raises ends the training as a crash would.
+            place: Where the training keeps its checkpoint, and goes on from it; and its scalars.
 
         Raises:
             BudgetTooSmallError: The least that the method can keep costs more.
+            CheckpointError: A checkpoint of another training, or no room for one.
+            TrainingStoppedError: The training was asked to stop.
+            ScalarsError: Scalars are asked for, and the package for them is not installed.
         """
+
+
+def require_counts(name: str, **counts: int) -> None:
+    """Checks options that count something.
+
+    Raises:
+        PrunerInputError: One is below 1.
+    """
+    for option, count in counts.items():
+        if count < 1:
+            raise PrunerInputError(
+                f"The option {option} of the pruner {name} must be at least 1, got {count}; raise it."
+            )
 
 
 def require_parameters(name: str, costs: UnitCosts) -> None:

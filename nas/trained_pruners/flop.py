@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas.flop import FlopConfig, Step, flop
+from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
 from nas.supernet.training import OnStep, TrainingStep
-from nas.trained_pruners.base import TrainedSubNetwork, require_parameters
+from nas.trained_pruners.base import TrainedSubNetwork, require_counts, require_parameters
 from search_spaces.sub_network import SubNetwork
 
 
@@ -19,13 +20,28 @@ class FlopPruner:
         steps: Of training.
         learning_rate: Highest rate of the weights.
         mixed_precision: ``no``, ``bf16`` or ``fp16``.
+        checkpoint_every: Steps between two checkpoints, where there is a place for them.
+        max_bad_steps: Steps whose loss or gradient is infinite or NaN are skipped; so many in a row end training.
+        tensorboard: Whether scalars are written, where there is a place for them.
+
+    Raises:
+        PrunerInputError: A count below 1.
     """
 
     steps: int = 500
     learning_rate: float = 3e-4
     mixed_precision: str = "no"
 
-    def __call__(self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep) -> TrainedSubNetwork:
+    checkpoint_every: int = 100
+    max_bad_steps: int = 10
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        require_counts("flop", checkpoint_every=self.checkpoint_every, max_bad_steps=self.max_bad_steps)
+
+    def __call__(
+        self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep, place: TrainingPlace = NOWHERE
+    ) -> TrainedSubNetwork:
         """See ``TrainedPruner``.
 
         Raises:
@@ -47,12 +63,16 @@ class FlopPruner:
             learning_rate=self.learning_rate,
             mixed_precision=self.mixed_precision,
             device=str(evidence.supernet.device),
+            max_bad_steps=self.max_bad_steps,
+            checkpoint_every=self.checkpoint_every,
             seed=evidence.seed,
         )
 
         def tell(step: Step) -> None:
             on_step(TrainingStep(number=step.number, num_steps=step.num_steps, loss=step.loss))
 
-        found = flop(evidence.supernet, evidence.batches, config, on_step=tell)
+        found = flop(
+            evidence.supernet, evidence.batches, config, on_step=tell, place=place.with_scalars(self.tensorboard)
+        )
         assert costs.of(found.sub_network) <= budget, (costs.of(found.sub_network), budget)
         return TrainedSubNetwork(sub_network=found.sub_network, weights=found.weights)

@@ -7,9 +7,10 @@ little below its budget.
 from dataclasses import dataclass
 
 from nas.grain import GrainConfig, GrainStep, grain
+from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
 from nas.supernet.training import OnStep, TrainingStep
-from nas.trained_pruners.base import TrainedSubNetwork, require_parameters
+from nas.trained_pruners.base import TrainedSubNetwork, require_counts, require_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,12 @@ class GrainPruner:
         hidden_weight: Of the hidden states' error.
         regularise_structure: Whether whole heads are emptied first, which is what makes models fast.
         bfloat16: Whether matrix products run in bfloat16.
+        checkpoint_every: Steps between two checkpoints, where there is a place for them.
+        max_bad_steps: Steps whose loss or gradient is infinite or NaN are skipped; so many in a row end training.
+        tensorboard: Whether scalars are written, where there is a place for them.
+
+    Raises:
+        PrunerInputError: A count below 1.
     """
 
     steps: int = 500
@@ -32,7 +39,16 @@ class GrainPruner:
     regularise_structure: bool = True
     bfloat16: bool = False
 
-    def __call__(self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep) -> TrainedSubNetwork:
+    checkpoint_every: int = 100
+    max_bad_steps: int = 10
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        require_counts("grain", checkpoint_every=self.checkpoint_every, max_bad_steps=self.max_bad_steps)
+
+    def __call__(
+        self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep, place: TrainingPlace = NOWHERE
+    ) -> TrainedSubNetwork:
         """See ``TrainedPruner``.
 
         Raises:
@@ -54,12 +70,16 @@ class GrainPruner:
             hidden_weight=self.hidden_weight,
             regularise_structure=self.regularise_structure,
             bfloat16=self.bfloat16,
+            max_bad_steps=self.max_bad_steps,
+            checkpoint_every=self.checkpoint_every,
             seed=evidence.seed,
         )
 
         def tell(step: GrainStep) -> None:
             on_step(TrainingStep(number=step.number, num_steps=step.num_steps, loss=step.loss))
 
-        sub_network, weights = grain(evidence.supernet, evidence.batches, config, on_step=tell)
+        sub_network, weights = grain(
+            evidence.supernet, evidence.batches, config, on_step=tell, place=place.with_scalars(self.tensorboard)
+        )
         assert costs.of(sub_network) <= budget, (costs.of(sub_network), budget)
         return TrainedSubNetwork(sub_network=sub_network, weights=weights)

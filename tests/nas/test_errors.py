@@ -8,6 +8,7 @@ from evaluators.base import EvaluationError
 from nas.amount import AmountError
 from nas.config import ConfigError
 from nas.errors import describe_error
+from nas.long_work.stopping import TrainingStoppedError
 from nas.objectives import BudgetError, InfeasibleBudgetError
 from nas.pick import NothingFitsError
 from nas.run_directory import RunDirectoryError
@@ -16,7 +17,6 @@ from nas.store.base import StoreError
 from nas.supernet.families import UnsupportedArchitectureError
 from nas.supernet.importance import ImportanceError
 from nas.supernet.loading import ModelLoadingError
-from nas.supernet_training.stopping import TrainingStoppedError
 from search_spaces.base import SearchSpaceError
 
 CALLERS_MISTAKES = [

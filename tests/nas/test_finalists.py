@@ -7,6 +7,8 @@ import torch
 
 from evaluators.base import BEFORE_RECOVERY_SUFFIX, NOT_RECOVERED, Subject
 from nas.front import front_of
+from nas.long_work.checkpoint import CheckpointError
+from nas.long_work.stopping import TrainingStoppedError
 from nas.preparation import Prepared
 from nas.recovered import before_recovery, is_recovered, was_tried
 from nas.recovery.finalists import FinalistRecoverer
@@ -23,17 +25,17 @@ from tests.nas.recovery.problems import batches_of
 from tests.nas.test_search import CONFIG, Bench, Known
 
 BEFORE = "perplexity" + BEFORE_RECOVERY_SUFFIX
-QUICK = LoraDistillation(steps=4, rank=2, learning_rate=0.01)
+QUICK = LoraDistillation(steps=4, rank=2, learning_rate=0.01, checkpoint_every=1)
 
 
 class Watching:
-    """Writes down what it is told; may die at a step, as a process does."""
+    """Writes down what it is told; may die at a step, as a process does, or ask to stop after one."""
 
-    def __init__(self, *, dies_at: tuple[int, int] | None = None) -> None:
+    def __init__(self, *, dies_at: tuple[int, int] | None = None, stops_at: tuple[int, int] | None = None) -> None:
         self.begun: list[str] = []
         self.problems: list[str] = []
-        self.num_steps = 0
-        self._dies_at = dies_at
+        self.num_steps = self.num_broken_off = 0
+        self._dies_at, self._stops_at, self._is_at = dies_at, stops_at, (0, 0)
 
     def begins(self, what: str) -> OnStep:
         self.begun.append(what)
@@ -43,9 +45,16 @@ class Watching:
         assert what == self.begun[-1]
         self.problems.append(problem)
 
+    def breaks_off(self) -> None:
+        self.num_broken_off += 1
+
+    def must_stop(self) -> bool:
+        return self._is_at == self._stops_at
+
     def _on_step(self, step: TrainingStep) -> None:
         self.num_steps += 1
-        if (len(self.begun), step.number) == self._dies_at:
+        self._is_at = (len(self.begun), step.number)
+        if self._is_at == self._dies_at:
             raise KeyboardInterrupt
 
 
@@ -150,12 +159,44 @@ def test_a_search_that_dies_while_it_recovers_goes_on_where_it_was(
     expected, _ = undisturbed
     with pytest.raises(KeyboardInterrupt):
         Recovering(tmp_path / "run").run_watched(Watching(dies_at=dies_at))
+    num_kept = len(list((tmp_path / "run" / "trainings").glob("*.pt"))) if dies_at[1] > 1 else 0
+    assert num_kept == (dies_at[1] > 1)
     watching, bench = Watching(), Recovering(tmp_path / "run")
     run = bench.run_watched(watching)
     assert len(bench.statuses) == 0
     assert scores(run) == scores(expected)
     num_tried = sum(map(was_tried, run.trials))
     assert len(watching.begun) == num_tried - (dies_at[0] - 1)
+    assert watching.num_steps == QUICK.steps * len(watching.begun) - num_kept
+    assert not (tmp_path / "run" / "trainings").exists()
+
+
+def test_a_recovery_that_is_asked_to_stop_leaves_its_trial_to_be_recovered(
+    undisturbed: tuple[Run, Recovering], tmp_path: Path
+) -> None:
+    expected, _ = undisturbed
+    watching = Watching(stops_at=(1, 3))
+    with pytest.raises(TrainingStoppedError, match=r"did at step 3 of 4, with a checkpoint in .*run/trainings; go on"):
+        Recovering(tmp_path / "run").run_watched(watching)
+    assert (watching.problems, watching.num_broken_off) == ([], 1)
+    watching = Watching()
+    run = Recovering(tmp_path / "run").run_watched(watching)
+    assert watching.num_steps == QUICK.steps * len(watching.begun) - 3
+    assert scores(run) == scores(expected)
+
+
+def test_a_checkpoint_that_is_damaged_ends_the_search_and_not_the_recovery(
+    undisturbed: tuple[Run, Recovering], tmp_path: Path
+) -> None:
+    """Trials would else be taken as tried, for good."""
+    with pytest.raises(TrainingStoppedError):
+        Recovering(tmp_path / "run").run_watched(Watching(stops_at=(1, 3)))
+    (file,) = (tmp_path / "run" / "trainings").iterdir()
+    file.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"must be a checkpoint as a training wrote it, .*; remove it to begin"):
+        Recovering(tmp_path / "run").run_watched(Watching())
+    file.unlink()
+    assert scores(Recovering(tmp_path / "run").run_watched(Watching())) == scores(undisturbed[0])
 
 
 def test_weights_that_were_kept_before_the_death_are_not_made_again(

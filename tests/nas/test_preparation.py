@@ -1,6 +1,7 @@
 """What calibration examples may be, and which models they are for."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,13 @@ import pytest
 
 from evaluators.base import EvaluationError
 from nas.config import ImportanceConfig, parse_config
-from nas.preparation import PreparationError, calibration_examples, make_recoverer
+from nas.long_work.scalars import ScalarsError
+from nas.preparation import (
+    PreparationError,
+    calibration_examples,
+    make_recoverer,
+    require_tensorboard_if_asked,
+)
 from nas.supernet.supernet import Supernet
 from tests.evaluators import tiny
 
@@ -71,3 +78,25 @@ def test_spaces_that_cut_heads_take_no_recovery() -> None:
         PreparationError, match=r"needs whole heads, and the space intra_attention .*refit; set it to none"
     ):
         make_recoverer(config, supernet, [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_asked"),
+    [
+        ([], False),
+        (["recovery={type: lora_distillation, tensorboard: true}"], True),
+        (["trained_pruners.grain.tensorboard=true"], True),
+        (["trained_pruners.flop.tensorboard=true"], False),  # which the search does not use
+    ],
+)
+def test_what_writes_scalars_is_looked_for_before_hours_of_work(
+    overrides: list[str], is_asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = parse_config("{model: x, objectives: [perplexity, parameters], trials: 3}", overrides)
+    require_tensorboard_if_asked(config, ["grain", "uniform"])
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    if not is_asked:
+        require_tensorboard_if_asked(config, ["grain", "uniform"])
+        return
+    with pytest.raises(ScalarsError, match=r"needs the package tensorboard, .*; pip install 'nas-llm\[tensorboard\]'"):
+        require_tensorboard_if_asked(config, ["grain", "uniform"])

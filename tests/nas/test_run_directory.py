@@ -70,6 +70,14 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_an_interrupted_pruning_left_is_gone_on_with(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.trainings_path.mkdir()
+    run.tensorboard_path.mkdir()
+    RunDirectory.check_creatable(tmp_path)
+    create(tmp_path)
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunDirectoryError, match=r"readable and writable, but .* is not \(Not a directory\)"):

@@ -17,6 +17,7 @@ from rich.console import Console
 from nas.commands.search import run_search
 from nas.config import parse_config
 from nas.export.bundle import export_bundle
+from nas.long_work.checkpoint import CheckpointError
 from nas.preparation import PreparationError, prepare
 from nas.pruning import prepare_pruning
 from nas.run import Run
@@ -24,7 +25,6 @@ from nas.run_directory import RunDirectory
 from nas.supernet.calibration import ImportanceError
 from nas.supernet.ranking_file import read_ranking
 from nas.supernet.supernet import Supernet
-from nas.supernet_training.checkpoint import CheckpointError
 from nas.supernet_training.config import TrainSupernetConfig
 from nas.supernet_training.data import DataError
 from nas.supernet_training.training import SupernetStep, TrainingError

@@ -1,6 +1,5 @@
 import io
 
-import pytest
 from rich.console import Console
 
 from nas.finetuning import Step
@@ -37,13 +36,12 @@ def test_a_training_is_told_of_when_it_begins_and_when_it_ends() -> None:
     ]
 
 
-def test_a_check_after_a_step_may_end_the_training_and_leaves_the_terminal_whole() -> None:
-    def check() -> None:
-        raise KeyboardInterrupt
-
+def test_a_training_that_breaks_off_leaves_the_terminal_whole() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
-    on_step = TrainingsProgress(console, check=check).begins("Recovering trial 3")
-    with pytest.raises(KeyboardInterrupt):
-        on_step(TrainingStep(number=1, num_steps=2, loss=0.5))
+    progress = TrainingsProgress(console)
+    progress.breaks_off()
+    progress.begins("Recovering trial 3")(TrainingStep(number=1, num_steps=2, loss=0.5))
+    assert not progress.must_stop()
+    progress.breaks_off()
     with console.status("another live display may begin"):
         pass

@@ -10,13 +10,17 @@ from evaluators.base import Subject
 from evaluators.parameters import Parameters
 from nas.amount import parse_amount
 from nas.config import ConfigError, parse_config
+from nas.long_work.places import PlacesInFolders
+from nas.long_work.session import NOWHERE, TrainingPlace
+from nas.long_work.stopping import TrainingStoppedError
 from nas.objectives import BudgetError
 from nas.preparation import Prepared, ladder_trainings
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, parameter_costs, pruner_named
-from nas.pruning import Pruning, prune
+from nas.pruning import Pruned, Pruning, prune
 from nas.recovery.lora_distillation import LoraDistillation
 from nas.run import Run
 from nas.seeds import propose, trained_seed
+from nas.store.folder import FolderStore
 from nas.store.weights import WeightsFolder
 from nas.supernet.supernet import Supernet
 from nas.supernet.training import OnStep
@@ -36,12 +40,14 @@ STEPS = 4
 TRAINED_CONFIG = CONFIG.replace("12", "6").replace("seeds: []", f"seeds: [{NAME}]")
 
 
-def magnitude_distilled(evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep) -> TrainedSubNetwork:
+def magnitude_distilled(
+    evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep, place: TrainingPlace = NOWHERE
+) -> TrainedSubNetwork:
     """Prunes by magnitude, then distils."""
     assert (evidence.supernet.ranking.neurons_LN == UnitRanking.as_numbered(evidence.shape).neurons_LN).all()
     sub_network = pruner_named("magnitude")(evidence, costs, budget)
-    train = LoraDistillation(steps=STEPS, rank=2, learning_rate=0.01)
-    weights = train(evidence.supernet, sub_network, evidence.batches, seed=evidence.seed, on_step=on_step)
+    train = LoraDistillation(steps=STEPS, rank=2, learning_rate=0.01, checkpoint_every=1)
+    weights = train(evidence.supernet, sub_network, evidence.batches, seed=evidence.seed, on_step=on_step, place=place)
     return TrainedSubNetwork(sub_network=sub_network, weights=weights)
 
 
@@ -104,13 +110,88 @@ def test_a_search_that_dies_in_a_training_goes_on_with_that_one(
     expected, _, _ = undisturbed
     with pytest.raises(KeyboardInterrupt):
         Training(tmp_path / "run").run_watched(Watching(dies_at=(3, 2)))
+    (checkpoint,) = (tmp_path / "run" / "trainings").iterdir()
+    assert checkpoint.name.startswith(f"{NAME}-")
     watching = Watching()
     run = Training(tmp_path / "run").run_watched(watching)
     assert len(watching.begun) == 2
+    assert watching.num_steps == 2 * STEPS - 1
+    assert not checkpoint.parent.exists()
+    assert_same(run, expected)
+
+
+def assert_same(run: Run, expected: Run) -> None:
+    """In sub-networks, scores and weights."""
     assert [trial.sub_network for trial in run.trials] == [trial.sub_network for trial in expected.trials]
     assert [one.measurements["perplexity"].value for one in run.trials] == [
         one.measurements["perplexity"].value for one in expected.trials
     ]
+    files = sorted(expected.directory.weights_path.iterdir())
+    assert [path.name for path in files] == [path.name for path in sorted(run.directory.weights_path.iterdir())]
+    assert all(path.read_bytes() == (run.directory.weights_path / path.name).read_bytes() for path in files)
+
+
+def test_a_training_that_is_asked_to_stop_goes_on_where_it_did(
+    undisturbed: tuple[Run, Training, Watching], tmp_path: Path
+) -> None:
+    watching = Watching(stops_at=(2, 2))
+    with pytest.raises(TrainingStoppedError, match=rf"did at step 2 of {STEPS}, with a checkpoint in .*trainings; go"):
+        Training(tmp_path / "run").run_watched(watching)
+    assert watching.num_broken_off == 1
+    watching = Watching()
+    run = Training(tmp_path / "run").run_watched(watching)
+    assert watching.num_steps == 3 * STEPS - 2
+    assert_same(run, undisturbed[0])
+
+
+@pytest.mark.parametrize("dies_in", ["keep_weights", "add"])
+def test_a_process_that_dies_before_its_trial_is_stored_trains_nothing_again(
+    dies_in: str, undisturbed: tuple[Run, Training, Watching], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, watching = Training(tmp_path / "run"), Watching()
+    own = getattr(FolderStore, dies_in)
+
+    def die(store: FolderStore, *arguments: object) -> None:
+        if len(watching.problems) == 2:
+            raise KeyboardInterrupt
+        own(store, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, dies_in, die)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run_watched(watching)
+    watching = Watching()
+    run = Training(tmp_path / "run").run_watched(watching)
+    assert watching.num_steps == 2 * STEPS
+    assert_same(run, undisturbed[0])
+
+
+def test_checkpoints_that_a_dead_process_could_not_remove_go_in_the_end(
+    undisturbed: tuple[Run, Training, Watching], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(PlacesInFolders, "forget", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            Training(tmp_path / "run").run_watched(Watching(dies_at=(3, 2)))
+    assert len(list((tmp_path / "run" / "trainings").iterdir())) == 3
+    run = Training(tmp_path / "run").run_watched(Watching())
+    assert not (tmp_path / "run" / "trainings").exists()
+    assert_same(run, undisturbed[0])
+
+
+def test_weights_that_come_out_again_are_kept(undisturbed: tuple[Run, Training, Watching], tmp_path: Path) -> None:
+    """They may be asked for several times before a search ends."""
+    expected, watching = undisturbed[0], Watching()
+    Training(tmp_path / "run").run_watched(Watching())
+    for path in (tmp_path / "run" / "weights").iterdir():
+        path.unlink()
+    bench = Training(tmp_path / "run")
+    bench.quality.varies = True  # so that members of the front are measured again
+    bench.run_watched(watching)
+    assert watching.begun
+    for path in (tmp_path / "run" / "weights").iterdir():
+        assert path.read_bytes() == (expected.directory.weights_path / path.name).read_bytes()
+    assert not (tmp_path / "run" / "trainings").exists()
 
 
 def test_weights_that_are_gone_come_out_again_from_the_right_budget(
@@ -136,11 +217,15 @@ def test_a_budget_below_the_least_is_passed_by(
 ) -> None:
     del undisturbed
 
-    def too_small(evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep) -> TrainedSubNetwork:
+    def too_small(
+        evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep, place: TrainingPlace
+    ) -> TrainedSubNetwork:
         raise BudgetTooSmallError("too small")
 
     monkeypatch.setitem(TRAINED_PRUNERS, NAME, too_small)
-    run = Training(tmp_path / "run").run_watched(Watching())
+    watching = Watching()
+    run = Training(tmp_path / "run").run_watched(watching)
+    assert watching.num_broken_off == len(watching.begun) == 6  # so that a signal is not kept for a training's end
     assert [trial.source for trial in run.trials] == ["supernet", "smallest"] + ["random"] * 4
 
 
@@ -188,6 +273,33 @@ class TestPrune:
         assert watching.num_steps == STEPS
         with bench.prepared.supernet.activate(trial.sub_network, weights) as model:
             assert bench.quality.value(Subject(model=model)) == pytest.approx(trial.measurements["perplexity"].value)
+
+    def test_one_that_was_asked_to_stop_goes_on_in_its_folder(self, tmp_path: Path) -> None:
+        places = PlacesInFolders(
+            checkpoints=tmp_path / "trainings", scalars=tmp_path / "tensorboard", how_to_go_on="say it again"
+        )
+        bench, amount = Recovering(tmp_path), parse_amount("0.7x")
+
+        def pruned(watching: Watching) -> Pruned:
+            return prune(
+                parse_config(CONFIG),
+                self.pruning(bench),
+                NAME,
+                limit="parameters",
+                amount=amount,
+                watcher=watching,
+                places=places,
+            )
+
+        expected = pruned(Watching())
+        places.forget_all()
+        with pytest.raises(TrainingStoppedError, match=r"at step 3 of 4, with a checkpoint in .*; say it again"):
+            pruned(Watching(stops_at=(1, 3)))
+        watching = Watching()
+        found = pruned(watching)
+        assert watching.num_steps == 1
+        for name, one in expected.weights["trained"].parameters.items():
+            assert torch.equal(found.weights["trained"].parameters[name], one)
 
     def test_to_a_latency_is_refused(self, tmp_path: Path) -> None:
         pruning = self.pruning(Recovering(tmp_path))

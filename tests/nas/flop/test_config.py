@@ -16,7 +16,8 @@ from nas.flop import FlopConfig, FlopError
         ({"gate_travel": float("inf")}, "gate_travel must be a finite number above 0, got inf"),
         ({"num_steps": 9}, "num_steps must be at least 10, got 9"),
         ({"num_whitening_batches": -1}, "num_whitening_batches must be at least 0, got -1"),
-        ({"max_non_finite": 0}, "max_non_finite must be at least 1, got 0"),
+        ({"max_bad_steps": 0}, "max_bad_steps must be at least 1, got 0"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, got 0"),
     ],
 )
 def test_numbers_out_of_range(options: dict[str, Any], message: str) -> None:

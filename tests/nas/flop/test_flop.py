@@ -97,18 +97,19 @@ def test_losses_that_are_not_finite_are_left_out_then_stop_it(monkeypatch: pytes
 
     calls: list[int] = []
     monkeypatch.setitem(Loop.train.__globals__, "_loss", loss)
-    found = flop(supernet, BATCHES, config(num_steps=12, max_non_finite=3))
+    found = flop(supernet, BATCHES, config(num_steps=12, max_bad_steps=2))
     assert [number for number, one in enumerate(found.losses, 1) if math.isnan(one)] == [3, 7]
     assert all(value.isfinite().all() for value in found.weights.parameters.values())
     calls.clear()
-    with pytest.raises(FlopError, match=r"but 2 were not, the last of them the loss of step 7 \(loss nan\); lower lea"):
-        flop(supernet, BATCHES, config(num_steps=12, max_non_finite=2))
+    broken = {3, 7, 8}
+    with pytest.raises(FlopError, match=r"for 2 steps in a row .* the last of them the loss of step 8 \(loss nan\)"):
+        flop(supernet, BATCHES, config(num_steps=12, max_bad_steps=2))
 
 
 def test_gradients_that_are_not_finite_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(Loop.train.__globals__, "_loss", lambda model, batch: _infinitely_steep(model))
     with pytest.raises(FlopError, match="the last of them the gradient of step 2"):
-        flop(Supernet(tiny_model("llama")), BATCHES, config(num_steps=12, max_non_finite=2))
+        flop(Supernet(tiny_model("llama")), BATCHES, config(num_steps=12, max_bad_steps=2))
 
 
 def _infinitely_steep(model: Any) -> torch.Tensor:

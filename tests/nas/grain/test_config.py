@@ -18,6 +18,8 @@ def test_density_falls_by_a_cubic_curve_between_two_shares_of_the_steps() -> Non
         ({"density": 1.0}, r"density must lie between 0 and 1, got 1.0"),
         ({"prune_from": 0.5}, r"begin before they end.*prune_from=0.5 and prune_until=0.4; choose 0.2 and 0.4"),
         ({"num_steps": 0}, r"num_steps must be at least 1, got 0"),
+        ({"max_bad_steps": 0}, r"max_bad_steps must be at least 1, got 0"),
+        ({"checkpoint_every": 0}, r"checkpoint_every must be at least 1, got 0"),
     ],
 )
 def test_numbers_out_of_their_range(settings: dict[str, float], message: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from evaluators.inputs import Batch
 from nas.recovery import RecoveryError
 from nas.recovery.finalists import FinalistRecoverer
-from nas.recovery.lora_distillation import MAX_SKIPPED, LoraDistillation, distillation_loss
+from nas.recovery.lora_distillation import LoraDistillation, distillation_loss
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from nas.supernet.training import TrainingStep
@@ -132,9 +132,9 @@ def test_losses_that_are_no_numbers_are_skipped_and_counted_and_end_it_with_the_
     with torch.no_grad():
         supernet.model.lm_head.weight[0] = math.nan
     recovery = LoraDistillation(steps=30, batch_size=6)
-    with pytest.raises(RecoveryError, match=rf"{MAX_SKIPPED} of {MAX_SKIPPED} steps had none .*nan.* lower recovery"):
+    with pytest.raises(RecoveryError, match=r"for 10 steps in a row, up to step 10, it had none .*nan\); lower"):
         FinalistRecoverer(recovery, supernet, batches_of(), seed=0)(sub_network, on_step=steps.append)
-    assert len(steps) == MAX_SKIPPED - 1
+    assert len(steps) == 9
     few = LoraDistillation(steps=4, batch_size=6)
     weights = FinalistRecoverer(few, supernet, batches_of(), seed=0)(sub_network)
     kept = OwnWeights.of(supernet.extract(sub_network))
@@ -158,6 +158,9 @@ def test_without_a_batch_it_cannot_be_done() -> None:
         ({"learning_rate": math.inf}, "recovery.learning_rate must be a finite number above 0, got inf"),
         ({"temperature": "hot"}, "recovery.temperature must be a finite number above 0, got 'hot'"),
         ({"mixed_precision": "fp16"}, "recovery.mixed_precision must be no or bf16, got 'fp16'"),
+        ({"checkpoint_every": 0}, "recovery.checkpoint_every must be a whole number of at least 1, got 0"),
+        ({"max_bad_steps": 0.5}, "recovery.max_bad_steps must be a whole number of at least 1, got 0.5"),
+        ({"tensorboard": "on"}, "recovery.tensorboard must be true or false, got 'on'"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], sentence: str) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from evaluators.inputs import Batch
 from nas.accelerating import accelerator_for
+from nas.long_work.checkpoint import CheckpointError
+from nas.long_work.stopping import TrainingStoppedError
 from nas.supernet.supernet import Supernet
 from nas.supernet_training import training as module
-from nas.supernet_training.checkpoint import CheckpointError
 from nas.supernet_training.config import SupernetTrainingConfig
 from nas.supernet_training.data import Sequences
 from nas.supernet_training.sampling import RandomSampler
-from nas.supernet_training.stopping import TrainingStoppedError
 from nas.supernet_training.training import (
     Curriculum,
     SupernetStep,

@@ -13,10 +13,11 @@ from pathlib import Path
 import optuna
 import pytest
 
+from nas.long_work.stopping import TrainingStoppedError
 from nas.objectives import InfeasibleBudgetError
 from nas.run import Run, shape_to_json
 from nas.run_directory import RunDirectory
-from nas.search import Search
+from nas.search import Search, Status
 from nas.store.folder import FolderStore
 from nas.tracking import tracking as module
 from nas.tracking.base import Ending, EndState, Standing, TrackedSearch
@@ -112,6 +113,20 @@ def test_an_interruption_is_told_and_the_record_goes_on(tmp_path: Path, place: P
     again = Bench(tmp_path / "run", config=config)
     search(again, tracking_of(again))
     assert (read("optuna", place).state, len(read("optuna", place).values)) == ("complete", 12)
+
+
+def test_a_training_that_was_asked_to_stop_is_an_interruption(tmp_path: Path, place: Path) -> None:
+    bench = Bench(tmp_path / "run", config=tracked_by("optuna", place=place))
+    tracking = tracking_of(bench)
+
+    def stopped(status: Status) -> None:
+        tracking(status)
+        if len(status.trials) == 3:
+            raise TrainingStoppedError
+
+    with pytest.raises(TrainingStoppedError), FolderStore.open(bench.directory) as store, tracking:
+        Search(bench.config, bench.prepared, store).run(stopped)
+    assert (read("optuna", place).state, len(read("optuna", place).values)) == ("stopped", 3)
 
 
 class Hostile:

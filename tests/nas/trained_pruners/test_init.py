@@ -31,6 +31,9 @@ def test_defaults_fill_what_is_not_given() -> None:
         ("flop", {"steps": "many"}, "The option steps of the pruner flop must be like its default 500, got 'many'"),
         ("flop", {"steps": True}, "must be like its default 500, got True"),
         ("grain", {"bfloat16": 1}, "must be like its default False, got 1"),
+        ("grain", {"checkpoint_every": 0}, "option checkpoint_every of the pruner grain must be at least 1, got 0"),
+        ("flop", {"max_bad_steps": -1}, "option max_bad_steps of the pruner flop must be at least 1, got -1"),
+        ("flop", {"tensorboard": "on"}, "must be like its default False, got 'on'"),
     ],
 )
 def test_what_is_no_option_is_refused(name: str, options: dict[str, Any], problem: str) -> None:

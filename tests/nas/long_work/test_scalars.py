@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nas.supernet_training.scalars import ScalarsError, tensorboard_scalars
+from nas.long_work.scalars import ScalarsError, tensorboard_scalars
 
 
 def test_without_the_package_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,21 @@ class ScalarsError(ValueError):
     """Scalars cannot be written; the message says what is missing."""
 
 
+def require_tensorboard() -> None:
+    """Checks for the package before hours of work.
+
+    Raises:
+        ScalarsError: It is not installed.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ScalarsError(
+            "tensorboard: true needs the package tensorboard, and it is not installed; "
+            "pip install 'nas-llm[tensorboard]', or set it to false."
+        ) from error
+
+
 @contextmanager
 def tensorboard_scalars(folder: Path) -> Iterator[Record]:
     """Yields what records numbers by name after a step.
@@ -21,13 +36,9 @@ def tensorboard_scalars(folder: Path) -> Iterator[Record]:
     Raises:
         ScalarsError: The package ``tensorboard`` is not installed.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise ScalarsError(
-            "tensorboard: true needs the package tensorboard, and it is not installed; "
-            "pip install 'nas-llm[tensorboard]', or set it to false."
-        ) from error
+    require_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
     writers: list[SummaryWriter] = []
 
     def record(step: int, scalars: Mapping[str, float]) -> None:
