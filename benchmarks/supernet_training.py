@@ -31,8 +31,8 @@ from search_spaces.sub_network import SubNetwork
 
 SHARES = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
 VARIANTS: dict[str, dict[str, Any]] = {
-    "full": {"learning_rate": 1e-3},
-    "lora": {"learning_rate": 5e-3, "lora": {"rank": 8, "alpha": 16.0}},
+    "full": {"learning_rate": 4e-4},
+    "lora": {"learning_rate": 3e-3, "lora": {"rank": 8, "alpha": 16.0}},
 }
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--windows", type=int, default=64, help="of 256 tokens, to measure on")
     parser.add_argument("--mixed-precision", default="bf16")
-    parser.add_argument("--sampling", default="calibrated")
+    parser.add_argument("--min-share", type=float, default=0.3, help="of parameters, the least that is trained for")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     perplexity = Perplexity(text=options.valid, limit=options.windows)
@@ -61,7 +61,7 @@ def main() -> None:
                     "steps": options.steps,
                     "batch_size": options.batch_size,
                     "mixed_precision": options.mixed_precision,
-                    "sampling": {"type": options.sampling},
+                    "sampling": {"type": "calibrated", "min_share": options.min_share},
                     "seed": options.seed,
                     **keys,
                 }

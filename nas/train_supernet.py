@@ -50,7 +50,7 @@ from nas.supernet_training.estimate import Estimate, estimate
 from nas.supernet_training.sampling import CalibratedSampler, Cost, RandomSampler, Sampler
 from nas.supernet_training.training import Curriculum, SupernetStep, Training, TrainingError, train
 from search_spaces import make_space
-from search_spaces.base import SearchSpace, UnitRanking, smallest
+from search_spaces.base import SearchSpace, UnitRanking
 from search_spaces.sub_network import SubNetwork
 
 CONFIG, RECORD, CHECKPOINT = "supernet_training.yaml", "supernet_training.json", "checkpoint.pt"
@@ -204,9 +204,7 @@ def _curriculum(supernet: Supernet, config: TrainSupernetConfig, folder: Path, a
     assert ranking is not None
     supernet.order_by(ranking)
     space = make_space(config.space.type, supernet.shape, ranking, **config.space.options)
-    return Curriculum(
-        smallest=space.sub_network(smallest(space)), sampler=_sampler(supernet, space, config, folder), data=data
-    )
+    return Curriculum(sampler=_sampler(supernet, space, config, folder), data=data)
 
 
 def _data(supernet: Supernet, config: TrainSupernetConfig) -> TrainingData:
@@ -256,7 +254,9 @@ def _sampler(supernet: Supernet, space: SearchSpace, config: TrainSupernetConfig
     if sampling.cost == "latency":
         table = LatencyTable.from_json(json.loads((folder / LATENCY_TABLE).read_text(encoding="utf-8")))
         cost = _seconds_by(table)
-    return CalibratedSampler.over(space, cost, num_bins=sampling.num_bins, seed=config.seed)
+    return CalibratedSampler.over(
+        space, cost, num_bins=sampling.num_bins, seed=config.seed, min_share=sampling.min_share
+    )
 
 
 def _seconds_by(table: LatencyTable) -> Cost:

@@ -26,9 +26,24 @@ class SamplingConfig(Section):
     )
     cost: Literal["parameters", "latency"] = "parameters"
     num_bins: int = Field(default=8, ge=2)
+    min_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="Of the supernet's cost, the least that sub-networks are trained for, the smallest too.",
+    )
     latency: dict[str, Any] = Field(
         default={"workload": "decode"}, description="Options of the latency evaluator, where cost is latency."
     )
+
+    @model_validator(mode="after")
+    def _floor_has_bins(self) -> Self:
+        if self.min_share > 0 and self.type != "calibrated":
+            raise ValueError(
+                f"sampling.min_share needs sampling.type calibrated, got {self.type!r}; set that, or remove min_share"
+            )
+        return self
 
 
 class SandwichConfig(Section):

@@ -9,7 +9,7 @@ The paper sorts a stock of sub-networks into bins beforehand; drawing them anew 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +34,9 @@ class Sampler(Protocol):
     def draw(self, rng: np.random.Generator) -> SubNetwork:
         """A random one."""
 
+    def smallest(self, rng: np.random.Generator) -> SubNetwork:
+        """The smallest that training is for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomSampler:
@@ -49,6 +52,11 @@ class RandomSampler:
         """A random one."""
         return self.space.sub_network(sample(self.space, rng))
 
+    def smallest(self, rng: np.random.Generator) -> SubNetwork:
+        """The space's."""
+        del rng
+        return self.space.sub_network(smallest(self.space))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibratedSampler:
@@ -57,44 +65,58 @@ class CalibratedSampler:
     Attributes:
         space: Where from.
         cost: What a sub-network costs.
-        edges: ``num_bins + 1`` costs, ascending from the smallest sub-network's to the supernet's.
+        edges: ``num_bins + 1`` costs, ascending to the supernet's.
         bins: Numbers of the bins that the space reaches; the others are never drawn.
+        has_floor: Whether the space goes on below the lowest bin, to sub-networks that are not trained.
     """
 
     space: SearchSpace
     cost: Cost
     edges: tuple[float, ...]
     bins: tuple[int, ...]
+    has_floor: bool = False
 
     @classmethod
-    def over(cls, space: SearchSpace, cost: Cost, *, num_bins: int, seed: int) -> "CalibratedSampler":
-        """Bins of equal width between the costs of the smallest sub-network and of the supernet.
+    def over(
+        cls, space: SearchSpace, cost: Cost, *, num_bins: int, seed: int, min_share: float = 0.0
+    ) -> "CalibratedSampler":
+        """Bins of equal width up to the cost of the supernet, from that of the smallest sub-network or a share of it.
 
         Args:
             space: Where sub-networks come from.
             cost: Growing with the sizes chosen, as parameters do.
             num_bins: At least 2.
             seed: For finding out which bins the space reaches.
+            min_share: Of the supernet's cost, below which nothing is drawn.
 
         Raises:
             SamplingError: The smallest sub-network costs as much as the supernet.
         """
-        low, high = (cost(space.sub_network(end(space))) for end in (smallest, largest))
+        least, high = (cost(space.sub_network(end(space))) for end in (smallest, largest))
+        low = max(least, min_share * high)
         if not low < high:
             raise SamplingError(
-                f"Calibrated sampling needs sub-networks of different cost, got {low:.6g} for the smallest and "
+                f"Calibrated sampling needs sub-networks of different cost, got {least:.6g} for the smallest and "
                 f"{high:.6g} for the largest; widen the space, or set sampling.type to random."
             )
         edges = tuple(np.linspace(low, high, num_bins + 1).tolist())
-        every = cls(space=space, cost=cost, edges=edges, bins=tuple(range(num_bins)))
+        every = cls(space=space, cost=cost, edges=edges, bins=tuple(range(num_bins)), has_floor=least < low)
         rng = np.random.default_rng(seed)
         reached = tuple(number for number in every.bins if every._walk_to(number, rng) is not None)
-        return cls(space=space, cost=cost, edges=edges, bins=reached)
+        return replace(every, bins=reached)
 
     def draw(self, rng: np.random.Generator) -> SubNetwork:
         """A random one."""
         while True:
             if (found := self._walk_to(self.bins[rng.integers(len(self.bins))], rng)) is not None:
+                return found
+
+    def smallest(self, rng: np.random.Generator) -> SubNetwork:
+        """The space's, or where that is not to be trained one out of the lowest bin."""
+        if not self.has_floor:
+            return self.space.sub_network(smallest(self.space))
+        while True:
+            if (found := self._walk_to(self.bins[0], rng)) is not None:
                 return found
 
     def bin_of(self, cost: float) -> int:

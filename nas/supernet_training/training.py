@@ -68,19 +68,17 @@ class Curriculum:
     """What is trained on what.
 
     Attributes:
-        smallest: The smallest sub-network of the space.
-        sampler: Draws the random ones; all keep the first units of their layers.
+        sampler: Draws sub-networks; all keep the first units of their layers.
         data: To learn from.
     """
 
-    smallest: SubNetwork
     sampler: Sampler
     data: TrainingData
 
     def sub_networks(self, step: int, config: SupernetTrainingConfig) -> list[SubNetwork]:
         """What a step trains besides the supernet: the smallest and the random ones."""
         rng = np.random.default_rng((config.seed, step))
-        return [self.smallest, *(self.sampler.draw(rng) for _ in range(config.sandwich.num_random))]
+        return [self.sampler.smallest(rng), *(self.sampler.draw(rng) for _ in range(config.sandwich.num_random))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,3 +36,10 @@ def test_a_search_may_have_the_section() -> None:
     assert config.supernet_training is not None
     assert config.supernet_training.steps == 5
     assert parse_config(config.to_yaml()) == config
+
+
+def test_a_least_share_needs_bins() -> None:
+    with pytest.raises(ConfigError, match=r"sampling.min_share needs sampling.type calibrated, got 'random'; set that"):
+        parse_training_config("{model: bundled, sampling: {min_share: 0.3}}")
+    config = parse_training_config("{model: bundled, sampling: {type: calibrated, min_share: 0.3}}")
+    assert config.sampling.min_share == 0.3

@@ -3,7 +3,7 @@ import pytest
 
 from nas.supernet_training.sampling import CalibratedSampler, RandomSampler, SamplingError
 from search_spaces import make_space
-from search_spaces.base import SearchSpace, UnitRanking, sample
+from search_spaces.base import SearchSpace, UnitRanking, sample, smallest
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 
@@ -51,6 +51,30 @@ def test_bins_without_a_sub_network_are_never_drawn() -> None:
     sizes = [units(space.sub_network((index,))) for index in range(len(space.choices[0].sizes))]
     assert sorted(sampler.bins) == sorted({sampler.bin_of(size) for size in sizes})
     assert {units(sampler.draw(np.random.default_rng(seed))) for seed in range(40)} == set(sizes)
+
+
+@pytest.mark.parametrize("min_share", [0.0, 0.1])
+def test_the_smallest_is_the_space_s_where_nothing_is_below_the_bins(min_share: float) -> None:
+    space = space_of("uniform", neurons_multiple_of=128)
+    least = space.sub_network(smallest(space))
+    assert units(least) > 0.1 * units(SubNetwork.full(SHAPE))
+    sampler = CalibratedSampler.over(space, units, num_bins=NUM_BINS, seed=0, min_share=min_share)
+    assert sampler.smallest(np.random.default_rng(0)) == least
+    assert RandomSampler(space=space).smallest(np.random.default_rng(0)) == least
+
+
+def test_below_the_floor_nothing_is_drawn() -> None:
+    space, full = space_of("joint", neurons_multiple_of=32), units(SubNetwork.full(SHAPE))
+    sampler = CalibratedSampler.over(space, units, num_bins=4, seed=0, min_share=0.6)
+    rng = np.random.default_rng(0)
+    shares = [units(sampler.draw(rng)) / full for _ in range(NUM_DRAWN)]
+    lowest = [units(sampler.smallest(rng)) / full for _ in range(40)]
+    assert min(*shares, *lowest) >= 0.6
+    assert max(lowest) < 0.7 <= max(shares)
+    assert len(set(lowest)) > 1
+    deviation = (NUM_DRAWN / 4 * 3 / 4) ** 0.5
+    counted = np.histogram(shares, bins=(0.6, 0.7, 0.8, 0.9, 1.01))[0]
+    assert all(abs(count - NUM_DRAWN / 4) < 4 * deviation for count in counted)
 
 
 def test_the_edges_belong_to_bins() -> None:

@@ -27,7 +27,6 @@ from nas.supernet_training.training import (
     train,
 )
 from search_spaces import make_space
-from search_spaces.base import smallest
 from tests.nas.supernet.tiny_models import tiny_model
 from tests.nas.supernet_training.accelerating import fresh_accelerator  # noqa: F401
 
@@ -56,7 +55,6 @@ def trained(
     supernet, config = Supernet(tiny_model(model)), settings(**keys)
     space = make_space("joint", supernet.shape, supernet.ranking, heads="head", neurons_multiple_of=8)
     curriculum = Curriculum(
-        smallest=space.sub_network(smallest(space)),
         sampler=RandomSampler(space=space),
         data=data or Sequences(ids_ST=counting(), batch_size=config.batch_size, seed=config.seed),
     )
