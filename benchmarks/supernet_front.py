@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--chance", type=float, default=0.5, help="that evaluator's score of a guess")
     parser.add_argument("--evaluations", type=int, default=40, help="of each system")
     parser.add_argument("--strategy", default="nsga2")
+    parser.add_argument("--seeds", nargs="+", default=["uniform", "obs", "block_influence"], help="of the searches")
     parser.add_argument("--pruners", nargs="*", default=list(PRUNERS))
     parser.add_argument("--max-s", type=float, default=0.6, help="seconds of repeats for each latency at most")
     parser.add_argument("--rows", type=Path, help="rows judged so far, one JSON object a line; more are added")
@@ -119,7 +120,7 @@ def searched(system: str, model: str, options: argparse.Namespace) -> list[Row]:
         "model": model,
         "objectives": objectives,
         "also_measure": [parameters],
-        "strategy": {"type": options.strategy},
+        "strategy": {"type": options.strategy, "seeds": options.seeds},
         "trials": options.evaluations,
         "seed": options.seed,
     }
