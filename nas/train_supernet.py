@@ -28,6 +28,7 @@ from nas.environment import describe_environment
 from nas.export.base import explained
 from nas.judge import Judge
 from nas.latency_tables import measure_latency_table
+from nas.long_work import FREE_TO_CHANGE
 from nas.long_work.checkpoint import fingerprint
 from nas.long_work.scalars import Record, tensorboard_scalars
 from nas.long_work.stopping import stop_requests
@@ -55,8 +56,6 @@ from search_spaces.sub_network import SubNetwork
 
 CONFIG, RECORD, CHECKPOINT = "supernet_training.yaml", "supernet_training.json", "checkpoint.pt"
 LATENCY_TABLE, TENSORBOARD, _STAGING = "latency_table.json", "tensorboard", ".staging"
-_FREE_TO_CHANGE = frozenset({"checkpoint_every", "max_bad_steps", "tensorboard"})
-"""Keys that do not change what a training comes to."""
 NUM_POINTS = 100
 """Of the loss curves in the record."""
 
@@ -180,7 +179,7 @@ def _refuse_changed(folder: Path, config: TrainSupernetConfig) -> None:
         raise TrainingError(f"{folder / CONFIG} must be YAML, but it is damaged; choose another --out.") from error
     now = yaml.safe_load(config.to_yaml())
     before = before if isinstance(before, dict) else {}
-    changed = sorted(key for key in {*before, *now} - _FREE_TO_CHANGE if before.get(key) != now.get(key))
+    changed = sorted(key for key in {*before, *now} - FREE_TO_CHANGE if before.get(key) != now.get(key))
     if changed:
         raise TrainingError(
             f"A training goes on with the config it began with, but {changed[0]!r} was {before.get(changed[0])} and is "

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.console import Console
 from nas.amount import AmountError
 from nas.commands.stopping import stoppable
 from nas.config import ConfigError, SearchConfig, load_config, parse_config
+from nas.long_work import FREE_TO_CHANGE
 from nas.objectives import BudgetError
 from nas.preparation import load_supernet, prepare, require_tensorboard_if_asked
 from nas.progress import SearchProgress
@@ -22,6 +24,7 @@ from nas.store.folder import FolderStore
 from nas.tables import trials_table
 from nas.tracking.tracking import Tracking
 from nas.train_supernet import searched_config, train_supernet, training_config_of
+from nas.trained_pruners import TRAINED_PRUNERS, resolved_options
 from nas.training_progress import TrainingProgress
 
 
@@ -130,11 +133,10 @@ def refuse_changed_config(directory: RunDirectory, config: SearchConfig) -> None
         raise RunDirectoryError(
             f"{directory.config_path} must be the YAML that `nas search` wrote, but it is damaged; restore it."
         ) from error
-    now = yaml.safe_load(config.to_yaml())
     try:  # keys that a later version added have their defaults
-        before = yaml.safe_load(parse_config(directory.read_config_text()).to_yaml())
+        before, now = _decisive(parse_config(directory.read_config_text())), _decisive(config)
     except ConfigError:
-        before = before if isinstance(before, dict) else {}
+        before, now = before if isinstance(before, dict) else {}, yaml.safe_load(config.to_yaml())
     # Where a search is tracked is no part of what it does.
     changed = sorted(key for key in {*before, *now} - {"tracking"} if before.get(key) != now.get(key))
     if changed:
@@ -142,6 +144,20 @@ def refuse_changed_config(directory: RunDirectory, config: SearchConfig) -> None
             f"A run goes on with the config it began with, but {changed[0]!r} was {before.get(changed[0])} and is now "
             f"{now.get(changed[0])}; undo the change, or start a new run with another --out."
         )
+
+
+def _decisive(config: SearchConfig) -> dict[str, Any]:
+    """What a config decides: all options of pruners that train, and none of those of trainings that are free."""
+    options = {name: resolved_options(name, config.trained_pruners.get(name, {})) for name in TRAINED_PRUNERS}
+    found = _without_free({**yaml.safe_load(config.to_yaml()), "trained_pruners": options})
+    assert isinstance(found, dict)
+    return found
+
+
+def _without_free(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return {key: _without_free(one) for key, one in part.items() if key not in FREE_TO_CHANGE}
 
 
 def _newest_run(config: SearchConfig) -> Path:

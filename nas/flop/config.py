@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas.long_work import FREE_TO_CHANGE
+
 
 class FlopError(ValueError):
     """A training that cannot begin or go on; the message says why and what to do."""
@@ -72,8 +74,7 @@ class FlopConfig:
     @property
     def decisive(self) -> dict[str, Any]:
         """What the result depends on."""
-        free = ("max_bad_steps", "checkpoint_every", "device")
-        return {name: value for name, value in asdict(self).items() if name not in free}
+        return {name: value for name, value in asdict(self).items() if name not in {*FREE_TO_CHANGE, "device"}}
 
     @property
     def num_warmup_steps(self) -> int:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from nas.long_work import FREE_TO_CHANGE
+
 
 class GrainError(ValueError):
     """A pruning that cannot begin or go on; the message says why and what to do."""
@@ -68,8 +70,7 @@ class GrainConfig:
     @property
     def decisive(self) -> dict[str, Any]:
         """What the result depends on."""
-        free = ("max_bad_steps", "checkpoint_every")
-        return {name: value for name, value in asdict(self).items() if name not in free}
+        return {name: value for name, value in asdict(self).items() if name not in FREE_TO_CHANGE}
 
     @property
     def last_removal(self) -> int:

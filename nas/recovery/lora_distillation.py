@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 
 from evaluators.inputs import Batch
 from nas.accelerating import batch_of_step
+from nas.long_work import FREE_TO_CHANGE
 from nas.long_work.bad_steps import BadSteps
 from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples, restore_optimizer, restore_parameters
 from nas.long_work.session import NOWHERE, Session, TrainingPlace
@@ -115,7 +116,7 @@ class LoraDistillation:
             return OwnWeights.of(student)
 
         def belongs_to() -> dict[str, Any]:
-            free = ("checkpoint_every", "max_bad_steps", "tensorboard", "max_sequences")
+            free = {*FREE_TO_CHANGE, "max_sequences"}
             return {
                 "method": "lora_distillation",
                 "model": fingerprint(supernet.model),
