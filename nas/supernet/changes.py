@@ -88,6 +88,17 @@ class Changes:
 
         self._undo.append(undo)
 
+    def set_buffer(self, module: nn.Module, name: str, buffer: Tensor) -> None:
+        """Lets ``module.name`` be another buffer."""
+        buffers = module._buffers
+        before = buffers[name]
+        buffers[name] = buffer
+
+        def undo() -> None:
+            buffers[name] = before
+
+        self._undo.append(undo)
+
     def reorder(self, tensor: Tensor, dim: int, positions: Tensor, sources: Tensor) -> None:
         """Writes, in place, the slices at ``sources`` to ``positions`` (both a permutation of the same numbers).
 
