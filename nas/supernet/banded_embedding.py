@@ -91,6 +91,13 @@ class BandedEmbedding(nn.Module):
         positions_V = torch.arange(vocab_size, device=place.get("device")) if len(bands) > 1 else None
         self.register_buffer("positions", positions_V)
 
+    @property
+    def bands(self) -> list[list[int]]:
+        """Number of tokens and rank of each, as the constructor takes them."""
+        ranks = [len(one.weight) if isinstance(one, Projection) else 0 for one in self.projections]
+        sizes = [len(table.get_parameter("weight")) for table in self.tables]
+        return [list(band) for band in zip(sizes, ranks, strict=True)]
+
     def forward(self, input_ids: Tensor) -> Tensor:
         """From ``(…,)`` int64 to ``(…, D)``."""
         if self.positions is None:

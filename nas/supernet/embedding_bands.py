@@ -52,8 +52,8 @@ class TokenBands:
 
     Attributes:
         counts_V: ``(V,)`` int64: how often each token stands in the examples.
-        order_V: ``(V,)`` int64: tokens by falling count, those of equal count by their number (tokenizers tend to number
-            frequent tokens first).
+        order_V: ``(V,)`` int64: tokens by falling count, those of equal count by their number (tokenizers tend to
+            number frequent tokens first).
     """
 
     def __init__(self, model: PreTrainedModel, batches: Sequence[Batch] = ()) -> None:
