@@ -6,11 +6,11 @@ are trained on.
 
 Where we differ: factors come from SVD of the pre-trained matrices, whitened by activations, and begin at full rank, so
 nothing is lost before training; the constraint counts a matrix above break-even as the one product that it goes back
-to; the last steps train what was settled; embeddings are left as they are.
+to; the last steps train what was settled; embeddings are left as they are unless ``embedding_bands`` is set.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from accelerate import Accelerator
 
 from evaluators.inputs import Batch
 from nas.accelerating import accelerator_for
-from nas.flop.budget import Multipliers, expected_share, least_share, settled_ranks, share_at
+from nas.flop.bands import bands_at, fold_bands, put_band_gates, sizes_of_bands
+from nas.flop.budget import Gated, Multipliers, expected_share, least_share, settled_ranks, share_at
 from nas.flop.config import FlopConfig, FlopError
-from nas.flop.layers import GatedLinear, Place, fold, put_gates
+from nas.flop.layers import Place, fold, put_gates
 from nas.flop.training import Loop, OnStep
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
@@ -34,9 +35,9 @@ class Flopped:
     """What came of it.
 
     Attributes:
-        sub_network: A rank for each matrix; all units stay.
+        sub_network: A rank for each matrix, and for each band of the embedding; all units stay.
         weights: Its own, float32.
-        kept: Share of the weights of the matrices.
+        kept: Share of the weights of the matrices, and of the embedding where it was pruned.
         losses: One a step.
     """
 
@@ -61,16 +62,20 @@ def flop(
         on_step: Called after every step.
 
     Raises:
-        FlopError: No batch, a target below rank 1 everywhere, or too many losses that are not finite.
+        FlopError: No batch, a target below rank 1 everywhere, bands that the model cannot have, or too many losses that
+            are not finite.
         AcceleratorError: A precision or a device that cannot be trained in.
     """
     accelerator = _accelerator(batches, config)
+    sizes = sizes_of_bands(supernet.shape, config.embedding_bands)
     with torch.random.fork_rng(range(torch.cuda.device_count())), torch.enable_grad():
         torch.manual_seed(config.seed)  # dropout
         model: Any = supernet.extract(SubNetwork.full(supernet.shape)).float().requires_grad_().to(accelerator.device)
         layers = list(model.base_model.get_submodule(supernet.family.layers).children())
         sorting = [batch.unlabelled for batch in batches[: config.num_whitening_batches]]
-        gated = put_gates(model, layers, supernet.family, supernet.shape, sorting)
+        linear = put_gates(model, layers, supernet.family, supernet.shape, sorting)
+        bands = put_band_gates(model, sizes, batches)
+        gated: dict[Place, Gated] = {**linear, **bands}
         if config.keep < (least := least_share(gated)):
             raise FlopError(
                 f"keep must be at least the share of weights at rank 1, which is {least:.4f} for this model, got "
@@ -79,11 +84,12 @@ def flop(
         loop = Loop(batches, config, accelerator, on_step)
         _train_gates(model, list(gated.values()), config, loop)
         ranks = settled_ranks(gated, config.keep)
-        fold(layers, gated, ranks)
+        fold(layers, linear, ranks)
+        fold_bands(model, bands, ranks)
         kept = share_at(gated, ranks)
         loop.train(model, num_steps=config.num_settled_steps, after=lambda: (kept, config.keep))
     return Flopped(
-        sub_network=_sub_network(supernet, ranks),
+        sub_network=replace(_sub_network(supernet, ranks), bands=bands_at(sizes, ranks)),
         weights=OwnWeights.of(model.cpu()),
         kept=kept,
         losses=tuple(loop.losses),
@@ -125,7 +131,7 @@ def _accelerator(batches: Sequence[Batch], config: FlopConfig) -> Accelerator:
     return accelerator_for(config.device, config.mixed_precision)
 
 
-def _train_gates(model: Any, gated: Sequence[GatedLinear], config: FlopConfig, loop: Loop) -> None:
+def _train_gates(model: Any, gated: Sequence[Gated], config: FlopConfig, loop: Loop) -> None:
     generator = torch.Generator().manual_seed(config.seed)
     multipliers = Multipliers(curvature=config.curvature)
     first = expected_share(gated).item()

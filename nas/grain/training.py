@@ -13,7 +13,7 @@ like its weights, which computes the same and takes a fraction of the time; ever
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from evaluators.inputs import Batch
 from nas.accelerating import batch_of_step, parameter_groups
 from nas.grain.config import GrainConfig, GrainError
 from nas.grain.distillation import HiddenStates, compared_states, soft_cross_entropy
+from nas.grain.embedding import bands_of, student_of
 from nas.grain.gates import Gates, gated
 from nas.grain.units import Parameters, Units, UnitScores, prune
 from nas.pruners.costs import parameter_costs
@@ -83,8 +84,8 @@ def grain(
         What is kept, and its trained weights: for ``Supernet.activate`` and ``Supernet.extract``.
 
     Raises:
-        GrainError: No batch, a supernet that was reordered, a density too low, too many losses in a row that are not
-            finite, or a checkpoint of another run.
+        GrainError: No batch, a supernet that was reordered, a density too low, a rank that the embedding cannot have,
+            too many losses in a row that are not finite, or a checkpoint of another run.
     """
     if not batches:
         raise GrainError("GRAIN needs at least one batch of training examples, got none; give more data.")
@@ -92,7 +93,7 @@ def grain(
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.enable_grad():
         torch.manual_seed(config.seed)
-        run = _Run(supernet, config)
+        run = _Run(supernet, config, batches)
         if checkpoint is not None and checkpoint.exists():
             run.resume(checkpoint)
         while run.step < config.num_steps:
@@ -105,14 +106,15 @@ def grain(
 class _Run:
     """One run: the student, gated at first and extracted later, and everything that a checkpoint holds."""
 
-    def __init__(self, supernet: Supernet, config: GrainConfig) -> None:
+    def __init__(self, supernet: Supernet, config: GrainConfig, batches: Sequence[Batch]) -> None:
         self._teacher, self._config = supernet, config
+        self._bands = bands_of(supernet.shape, config.embedding_rank)
         self._units = Units.all_of(supernet.shape)
         self._scores = UnitScores.zeros(supernet.shape)
         self._parameters = Parameters.of(supernet.shape, parameter_costs(supernet))
         # What must stay may hold more than was asked for: say so now, not after a part of the training.
         prune(self._units, self._scores, self._parameters, config.density, config)
-        self._student: Supernet | None = Supernet(copy.deepcopy(supernet.model).float())
+        self._student: Supernet | None = Supernet(student_of(supernet, self._bands, batches))
         self._model: PreTrainedModel = self._student.model
         self._hidden = HiddenStates(supernet.shape.num_layers, supernet.shape.hidden_size).to(supernet.device)
         self._set_up()
@@ -224,9 +226,12 @@ class _Run:
 
     def result(self) -> tuple[SubNetwork, OwnWeights]:
         """What is kept, and its weights."""
-        sub_network = self._units.sub_network
-        model = self._model if self._student is None else self._student.extract(sub_network)
-        return sub_network, OwnWeights.of(model)
+        model = self._model if self._student is None else self._student.extract(self._units.sub_network)
+        return self._sub_network(), OwnWeights.of(model)
+
+    def _sub_network(self) -> SubNetwork:
+        """The units that are left, and the embedding as it was from the first."""
+        return replace(self._units.sub_network, bands=self._bands)
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint through a temporary name."""
@@ -268,7 +273,7 @@ class _Run:
         self._units = Units(shape=shape, **{name: one.cpu().numpy() for name, one in state["units"].items()})
         self._scores = UnitScores(**{name: one.cpu().numpy() for name, one in state["scores"].items()})
         if state["cut_out"]:
-            self._model, self._student = self._teacher.extract(self._units.sub_network).float(), None
+            self._model, self._student = self._teacher.extract(self._sub_network()).float(), None
             self._set_up()
         self._model.load_state_dict(state["model"])
         self._hidden.load_state_dict(state["hidden"])

@@ -9,7 +9,8 @@ weights, counts bring the perplexity from 49 to 41.
 Legend: V tokens, D width, R = min(V, D) directions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -70,38 +71,65 @@ class TokenBands:
         """The embedding in bands; None without bands. Its weights are views where a band is factorised."""
         if bands is None:
             return None
-        assert self._table is not None
-        weight_VD = self._table.weight.detach()
-        width = weight_VD.shape[1]
-        with torch.device("meta"):
-            held = [(band.num_tokens, band.held_rank(width)) for band in bands]
-            embedding = BandedEmbedding(held, width, getattr(self._table, "scalar_embed_scale", None))
-        start = 0
-        for band, table, projection in zip(bands, embedding.tables, embedding.projections, strict=True):
-            stop = start + band.num_tokens
-            rows_VD = weight_VD if len(bands) == 1 else None
-            if rank := band.rank:
-                factors = self._factors(start, stop, sort=len(bands) > 1)
-                rows_VD = factors.expand_OR[:, :rank] if isinstance(projection, Projection) else factors.product(rank)
-            elif rows_VD is None:
-                rows_VD = weight_VD[self.order_V[start:stop].to(weight_VD.device)]
-            table.weight = nn.Parameter(rows_VD, requires_grad=False)
-            if isinstance(projection, Projection):
-                projection.weight = nn.Parameter(factors.reduce_RI[:rank], requires_grad=False)
-            start = stop
-        if embedding.positions is not None:
-            embedding.positions = self.order_V.argsort().to(weight_VD.device)
+        embedding = self.unset(bands)
+        for number, (band, part) in enumerate(zip(bands, self._parts(bands), strict=True)):
+            rows_VD, projection = part.rows_VD, embedding.projections[number]
+            if band.rank:
+                factors = self._factors(part)
+                if isinstance(projection, Projection):
+                    projection.weight = nn.Parameter(factors.reduce_RI[: band.rank], requires_grad=False)
+                    rows_VD = factors.expand_OR[:, : band.rank]
+                else:
+                    rows_VD = factors.product(band.rank)
+            embedding.tables[number].weight = nn.Parameter(rows_VD, requires_grad=False)
         return embedding
 
-    def _factors(self, start: int, stop: int, *, sort: bool) -> Factors:
-        """Of the tokens at some places of the order; of all of them in the order of the vocabulary."""
-        if (start, stop) not in self._kept:
-            assert self._table is not None
-            weight_VD = self._table.weight.detach()
-            tokens_V = self.order_V[start:stop] if sort else torch.arange(start, stop)
-            rows_VD = weight_VD[tokens_V.to(weight_VD.device)] if sort else weight_VD
-            self._kept[start, stop] = factorise_rows(rows_VD, 1 + self.counts_V[tokens_V])
-        return self._kept[start, stop]
+    def unset(self, bands: Sequence[Band]) -> BandedEmbedding:
+        """An embedding in bands, its weights unset but for the positions of tokens."""
+        assert self._table is not None
+        width = self._table.embedding_dim
+        held = [(band.num_tokens, band.held_rank(width)) for band in bands]
+        with torch.device("meta"):
+            embedding = BandedEmbedding(held, width, getattr(self._table, "scalar_embed_scale", None))
+        if embedding.positions is not None:
+            embedding.positions = self.order_V.argsort().to(self._table.weight.device)
+        return embedding
+
+    def factors(self, bands: Sequence[Band]) -> list[Factors]:
+        """Those of each band, at full rank."""
+        return [self._factors(part) for part in self._parts(bands)]
+
+    def _factors(self, part: "_Part") -> Factors:
+        place = part.start, part.start + len(part.tokens_V)
+        if place not in self._kept:
+            self._kept[place] = factorise_rows(part.rows_VD, 1 + self.counts_V[part.tokens_V])
+        return self._kept[place]
+
+    def _parts(self, bands: Sequence[Band]) -> Iterator["_Part"]:
+        """What each band holds; one band alone is in the order of the vocabulary."""
+        assert self._table is not None
+        weight_VD, start = self._table.weight.detach(), 0
+        if len(bands) == 1:
+            yield _Part(start=0, tokens_V=torch.arange(len(weight_VD)), rows_VD=weight_VD)
+            return
+        for tokens_V in self.order_V.split([band.num_tokens for band in bands]):
+            yield _Part(start=start, tokens_V=tokens_V, rows_VD=weight_VD[tokens_V.to(weight_VD.device)])
+            start += len(tokens_V)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """The tokens of a band.
+
+    Attributes:
+        start: Tokens of the bands before it.
+        tokens_V: ``(num_tokens,)`` int64.
+        rows_VD: ``(num_tokens, width)``, their rows of the table.
+    """
+
+    start: int
+    tokens_V: Tensor
+    rows_VD: Tensor
 
 
 def factorise_rows(rows_VD: Tensor, weights_V: Tensor) -> Factors:
