@@ -106,7 +106,7 @@ def grain(
 class _Run:
     """One run: the student, gated at first and extracted later, and everything that a checkpoint holds."""
 
-    def __init__(self, supernet: Supernet, config: GrainConfig, batches: Sequence[Batch]) -> None:
+    def __init__(self, supernet: Supernet, config: GrainConfig, batches: Sequence[Batch] = ()) -> None:
         self._teacher, self._config = supernet, config
         self._bands = bands_of(supernet.shape, config.embedding_rank)
         self._units = Units.all_of(supernet.shape)
