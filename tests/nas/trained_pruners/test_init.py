@@ -20,6 +20,8 @@ def test_defaults_fill_what_is_not_given() -> None:
     options = resolved_options("grain", {"steps": 7, "learning_rate": 1})
     assert options == {**resolved_options("grain", {}), "steps": 7, "learning_rate": 1}
     assert trained_pruner("grain", {"steps": 7}) == GrainPruner(steps=7)
+    assert trained_pruner("grain", {"embedding_rank": 9}) == GrainPruner(embedding_rank=9)
+    assert trained_pruner("grain", {"embedding_rank": None}) == GrainPruner()
     assert trained_pruner("grain", {}) is TRAINED_PRUNERS["grain"]
 
 
@@ -31,6 +33,12 @@ def test_defaults_fill_what_is_not_given() -> None:
         ("flop", {"steps": "many"}, "The option steps of the pruner flop must be like its default 500, got 'many'"),
         ("flop", {"steps": True}, "must be like its default 500, got True"),
         ("grain", {"bfloat16": 1}, "must be like its default False, got 1"),
+        (
+            "grain",
+            {"embedding_rank": 1.5},
+            "pruner grain must be a whole number or null, got 1.5",
+        ),
+        ("grain", {"embedding_rank": True}, "must be a whole number or null, got True"),
     ],
 )
 def test_what_is_no_option_is_refused(name: str, options: dict[str, Any], problem: str) -> None:
