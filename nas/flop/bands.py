@@ -137,4 +137,5 @@ def bands_at(sizes: Sequence[int], ranks: Mapping[Place, int]) -> tuple[Band, ..
 
 
 def _table(weight: Tensor) -> nn.Embedding:
-    return nn.Embedding.from_pretrained(weight.contiguous(), freeze=False)
+    table: nn.Embedding = nn.Embedding.from_pretrained(weight.contiguous(), freeze=False)
+    return table

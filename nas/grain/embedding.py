@@ -39,7 +39,7 @@ def bands_of(shape: SupernetShape, rank: int | None) -> tuple[Band, ...] | None:
 
 def student_of(supernet: Supernet, bands: tuple[Band, ...] | None, batches: Sequence[Batch]) -> PreTrainedModel:
     """A copy of the teacher in float32, its embedding factorised; rows of tokens that batches hold count for more."""
-    model = copy.deepcopy(supernet.model).float()
+    model: PreTrainedModel = copy.deepcopy(supernet.model).float()
     embedding = TokenBands(model, batches).of(bands)
     if embedding is not None:
         put_bands(model, embedding, Changes())

@@ -131,6 +131,7 @@ class BandedHead(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """From ``(…, D)`` to logits ``(…, V)``."""
         embedding: BandedEmbedding = self.__dict__["embedding"]
+        hidden = hidden.to(embedding.tables[0].get_parameter("weight").device)  # of a model spread over several
         logits = [
             functional.linear(projection.back(hidden), table.get_parameter("weight"))  # type: ignore[operator]
             for table, projection in zip(embedding.tables, embedding.projections, strict=True)
@@ -159,4 +160,5 @@ def fit_bands(model: Any, bands: Sequence[Sequence[int]], *, tied: bool) -> None
 
 def _table(num_tokens: int, width: int, **place: Any) -> nn.Embedding:
     weight = torch.empty(num_tokens, width, **place)
-    return nn.Embedding.from_pretrained(weight, freeze=False)  # whose constructor would draw numbers
+    table: nn.Embedding = nn.Embedding.from_pretrained(weight, freeze=False)  # whose constructor would draw numbers
+    return table

@@ -110,7 +110,8 @@ class Supernet:
     @property
     def device(self) -> torch.device:
         """Where token ids go: the device of the embeddings."""
-        return next(self.model.get_input_embeddings().parameters()).device
+        device: torch.device = next(self.model.get_input_embeddings().parameters()).device
+        return device
 
     @property
     def weights_bytes(self) -> int:
