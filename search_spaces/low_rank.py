@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.base import Candidate, Choice, SearchSpaceError, UnitRanking
+from search_spaces.embedding import BandWeights
 from search_spaces.shape import Matrix, SupernetShape
 from search_spaces.sub_network import SubNetwork
 
@@ -115,6 +116,14 @@ def weights_kept(sub_network: SubNetwork) -> float:
     shape = sub_network.shape
     dense = sum(matrix.num_outputs * matrix.num_inputs for matrix in shape.matrices)
     return 1.0 if sub_network.ranks_LM is None else 1 - weights_saved(sub_network) / (shape.num_layers * dense)
+
+
+def bands_kept(sub_network: SubNetwork) -> float:
+    """The share of the embedding's weights that bands keep; 1 without bands."""
+    if sub_network.bands is None:
+        return 1.0
+    width = sub_network.shape.hidden_size
+    return BandWeights.of(sub_network.bands, width).total / (sub_network.shape.vocab_size * width)
 
 
 def weights_saved(sub_network: SubNetwork) -> int:

@@ -51,6 +51,7 @@ class SupernetShape:
         matrices: What may be factorised, attention first; empty where nobody asked. No part of equality either.
         whole_queries: Whether queries and keys must keep all their dimensions, because they are normalised over the
             whole head: without some of them the norm would be another. No part of equality either.
+        vocab_size: Tokens of the embedding, where it may be factorised; 0 where it may not. No part of equality either.
     """
 
     num_layers: int
@@ -63,6 +64,7 @@ class SupernetShape:
     rotary_dims: int = field(default=0, compare=False)
     matrices: tuple[Matrix, ...] = field(default=(), compare=False)
     whole_queries: bool = field(default=False, compare=False)
+    vocab_size: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "num_heads", "num_kv_groups", "num_neurons", "head_dim", "hidden_size"):

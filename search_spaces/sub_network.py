@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.embedding import Band
 from search_spaces.shape import SupernetShape
 
 BoolMask = NDArray[np.bool_]
@@ -38,12 +39,15 @@ class SubNetwork:
         values_LKD: The same of the group's value, and of its heads' outputs.
         ranks_LM: ``(num_layers, len(shape.matrices))`` int: the rank of each matrix that is factorised, 0 for one
             that is not. None where none is. A sublayer with a factorised matrix keeps all its units.
+        bands: The token embedding, and the head over the vocabulary where both are one table, in factors: bands from
+            the most frequent tokens to the rarest. None where it is not factorised.
 
     Raises:
         InvalidSubNetworkError: A mask of another shape, a dropped attention that the KV cache needs, a layer
             whose kept KV groups keep different numbers of query heads (no dense module computes that), a kept group
             without a query or a value dimension, one of two dimensions that are rotated together, a query that is
-            normalised and not whole, or a rank that is out of range or of a sublayer that is not whole.
+            normalised and not whole, a rank that is out of range or of a sublayer that is not whole, or bands that do
+            not make up the vocabulary.
     """
 
     shape: SupernetShape
@@ -52,12 +56,14 @@ class SubNetwork:
     queries_LKD: BoolMask | None = None
     values_LKD: BoolMask | None = None
     ranks_LM: NDArray[np.int64] | None = None
+    bands: tuple[Band, ...] | None = None
 
     def __post_init__(self) -> None:
         self._check_units()
         for name in ("queries_LKD", "values_LKD"):
             object.__setattr__(self, name, self._checked_dims(name, getattr(self, name)))
         object.__setattr__(self, "ranks_LM", self._checked_ranks(self.ranks_LM))
+        object.__setattr__(self, "bands", self._checked_bands(self.bands))
 
     def _check_units(self) -> None:
         shape = self.shape
@@ -145,6 +151,29 @@ class SubNetwork:
         ranks_LM.setflags(write=False)
         return ranks_LM
 
+    def _checked_bands(self, bands: tuple[Band, ...] | None) -> tuple[Band, ...] | None:
+        """None where nothing is factorised."""
+        if not bands or not any(band.rank for band in bands):
+            return None
+        vocab_size, width = self.shape.vocab_size, self.shape.hidden_size
+        if not vocab_size:
+            raise InvalidSubNetworkError(
+                "An embedding in bands must be one plain table as wide as the residual stream, which this supernet's "
+                "is not; leave bands out."
+            )
+        if sum(band.num_tokens for band in bands) != vocab_size:
+            raise InvalidSubNetworkError(
+                f"Bands must hold the {vocab_size} tokens of the vocabulary, got "
+                f"{' + '.join(str(band.num_tokens) for band in bands)}; take sizes that add up to them."
+            )
+        for band in bands:
+            if band.rank > band.full_rank(width):
+                raise InvalidSubNetworkError(
+                    f"The rank of a band of {band.num_tokens} tokens must lie between 0 (not factorised) and "
+                    f"{band.full_rank(width)}, got {band.rank}."
+                )
+        return tuple(bands)
+
     @classmethod
     def full(cls, shape: SupernetShape) -> Self:
         """The supernet itself: everything kept."""
@@ -211,12 +240,13 @@ class SubNetwork:
     @property
     def is_full(self) -> bool:
         """Whether nothing was removed."""
-        return bool(self.heads_LH.all() and self.neurons_LN.all() and not self.cuts_heads and self.ranks_LM is None)
+        whole = not self.cuts_heads and self.ranks_LM is None and self.bands is None
+        return bool(whole and self.heads_LH.all() and self.neurons_LN.all())
 
     @property
     def is_uniform(self) -> bool:
         """Whether all remaining layers have the same widths and both sublayers: a native config can describe it."""
-        if self.cuts_heads or self.ranks_LM is not None:
+        if self.cuts_heads or self.ranks_LM is not None or self.bands is not None:
             return False
         widths = {(self.num_heads[i], self.num_kv_groups[i], self.num_neurons[i]) for i in self.kept_layers}
         return len(widths) == 1 and all(next(iter(widths)))
@@ -229,6 +259,8 @@ class SubNetwork:
         for name, kept in (("queries", self.queries_LKD), ("values", self.values_LKD), ("ranks", self.ranks_LM)):
             if kept is not None:  # the key of a sub-network of whole heads and matrices is what it always was
                 digest.update(name.encode() + (np.packbits(kept) if kept.dtype == np.bool_ else kept).tobytes())
+        if self.bands is not None:
+            digest.update(b"bands" + np.array(_pairs(self.bands), dtype=np.int64).tobytes())
         return digest.hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
@@ -241,6 +273,7 @@ class SubNetwork:
             and _equal(self.queries_LKD, other.queries_LKD)
             and _equal(self.values_LKD, other.values_LKD)
             and _equal(self.ranks_LM, other.ranks_LM)
+            and self.bands == other.bands
         )
 
     def __hash__(self) -> int:
@@ -251,7 +284,8 @@ class SubNetwork:
 
         The first bit of the mask (the highest of the first byte) is neuron 0, as ``numpy.packbits`` writes it. Where
         heads are cut, ``queries`` and ``values`` hold such a mask for each KV group; where matrices are factorised,
-        ``ranks`` holds their ranks by name.
+        ``ranks`` holds their ranks by name; where the embedding is, ``bands`` beside the layers holds the number of
+        tokens and the rank of each.
         """
         layers: list[dict[str, Any]] = [
             {
@@ -269,7 +303,8 @@ class SubNetwork:
             for layer, ranks_M in zip(layers, self.ranks_LM.tolist(), strict=True):
                 names = [matrix.name for matrix in self.shape.matrices]
                 layer["ranks"] = {name: rank for name, rank in zip(names, ranks_M, strict=True) if rank}
-        return {"key": self.key, "layers": layers}
+        in_bands = {} if self.bands is None else {"bands": _pairs(self.bands)}
+        return {"key": self.key, "layers": layers, **in_bands}
 
     @classmethod
     def from_json(cls, description: Mapping[str, Any], shape: SupernetShape) -> Self:
@@ -288,6 +323,7 @@ class SubNetwork:
                 neurons_LN[layer] = np.unpackbits(packed, count=shape.num_neurons).astype(np.bool_)
             dims = {name: _dims_from_json(layers, name, shape) for name in ("queries", "values")}
             ranks_LM = _ranks_from_json(layers, shape)
+            bands = tuple(Band(num_tokens=num_tokens, rank=rank) for num_tokens, rank in description.get("bands", ()))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InvalidSubNetworkError(
                 f"A sub-network's description must fit its supernet ({shape}); this one does not: {error}."
@@ -299,6 +335,7 @@ class SubNetwork:
             queries_LKD=dims["queries"],
             values_LKD=dims["values"],
             ranks_LM=ranks_LM,
+            bands=bands or None,
         )
         if sub_network.key != key:  # a mask cut short or a negative head number would pass unnoticed otherwise
             raise InvalidSubNetworkError(
@@ -306,6 +343,10 @@ class SubNetwork:
                 "take the description from where it was first written."
             )
         return sub_network
+
+
+def _pairs(bands: tuple[Band, ...]) -> list[list[int]]:
+    return [[band.num_tokens, band.rank] for band in bands]
 
 
 def _equal(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:

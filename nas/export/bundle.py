@@ -58,7 +58,7 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
     console.print(f"Loading {config.model.name}", highlight=False)
     config = searched_config(config, run.directory)
     supernet = load_supernet(config.model)
-    if trial.sub_network.ranks_LM is not None:
+    if trial.sub_network.ranks_LM is not None or trial.sub_network.bands is not None:
         order_directions(supernet, config.importance, calibration_examples(supernet, config.importance))
     weights = weights_of(run, trial, config, supernet, console=console)
     console.print(f"Exporting trial {number} and loading it again in a new process", highlight=False)

@@ -3,14 +3,16 @@
 The widths go into ``config.json`` in transformers' own schema, ``per_layer_config``; a modelling file that reads them
 goes beside the weights: ``modeling_heterogeneous.py`` of this package, word for word, followed by the layout of the
 architecture and three classes. Where heads differ in width, ``cut_attention.py`` of ``nas.supernet`` goes there too,
-and the config of such a layer has ``head_cuts``. The model type is a new one. Under the original one, transformers
+and the config of such a layer has ``head_cuts``; where the embedding is in bands, ``banded_embedding.py`` does, and
+the config has ``embedding_bands``. The model type is a new one. Under the original one, transformers
 would build the full model without a word whenever ``trust_remote_code`` is forgotten; so it refuses, and says what to
 do.
 """
 
 import inspect
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -21,13 +23,45 @@ from transformers.models.auto import modeling_auto
 
 from nas.export import modeling_heterogeneous
 from nas.export.modeling_heterogeneous import Layout, Projection, Sublayer
-from nas.supernet import cut_attention, families
+from nas.supernet import banded_embedding, cut_attention, families
+from nas.supernet.banded_embedding import BandedEmbedding, BandedHead
 from nas.supernet.extraction import NEURON_NAMES
 from nas.supernet.intra_attention import head_cuts, layer_cuts_heads
 from nas.supernet.low_rank.stand_ins import LowRankLinear
 from search_spaces.sub_network import SubNetwork
 
 _MODULE = "modeling_heterogeneous"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Extra:
+    """A file that goes beside the modelling file where a model needs it.
+
+    Attributes:
+        module: Its name.
+        source: What is in it.
+        imported: What is taken from it.
+        attribute: The line by which model classes hold that.
+    """
+
+    module: str
+    source: str
+    imported: str
+    attribute: str
+
+
+_CUT_HEADS = _Extra(
+    module="cut_attention",
+    source=inspect.getsource(cut_attention),
+    imported="CutAttention",
+    attribute="cut_attention = CutAttention.of",
+)
+_BANDS = _Extra(
+    module="banded_embedding",
+    source=inspect.getsource(banded_embedding),
+    imported="fit_bands",
+    attribute="fit_bands = staticmethod(fit_bands)",
+)
 
 
 def add_modeling_file(
@@ -48,10 +82,12 @@ def add_modeling_file(
         "AutoModel": str(modeling_auto.MODEL_MAPPING_NAMES[model.config.model_type]),
         auto_class: type(model).__name__,
     }
-    architecture = _architecture(layout, model.config.model_type, classes, cuts_heads=sub_network.cuts_heads)
+    bands = _embedding_bands(model)
+    extras = [*([_CUT_HEADS] if sub_network.cuts_heads else []), *([_BANDS] if bands else [])]
+    architecture = _architecture(layout, model.config.model_type, classes, extras)
     source = inspect.getsource(modeling_heterogeneous) + architecture
-    if sub_network.cuts_heads:
-        (folder / "cut_attention.py").write_text(inspect.getsource(cut_attention), encoding="utf-8")
+    for extra in extras:
+        (folder / f"{extra.module}.py").write_text(extra.source, encoding="utf-8")
     (folder / f"{_MODULE}.py").write_text(source, encoding="utf-8")
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {
@@ -62,6 +98,7 @@ def add_modeling_file(
         layout.num_neurons: sub_network.shape.num_neurons,
         "per_layer_config": per_layer_config(layout, sub_network, model),
         **({"head_cuts": None} if sub_network.cuts_heads else {}),
+        **({"embedding_bands": bands} if bands else {}),
     }
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -112,6 +149,14 @@ def _ranks(layers: nn.Module) -> dict[str, int]:
     return {path: module.reduce.out_features for path, module in factors.items()}
 
 
+def _embedding_bands(model: PreTrainedModel) -> dict[str, Any] | None:
+    """What ``fit_bands`` is to be given; None for a model whose embedding is a plain table."""
+    embedding = model.get_input_embeddings()
+    if not isinstance(embedding, BandedEmbedding):
+        return None
+    return {"bands": embedding.bands, "tied": isinstance(model.get_output_embeddings(), BandedHead)}
+
+
 def _sublayer(sublayer: families.Sublayer) -> Sublayer:
     projections = tuple(
         Projection(
@@ -124,12 +169,11 @@ def _sublayer(sublayer: families.Sublayer) -> Sublayer:
     return Sublayer(projections=projections, modules=sublayer.modules, norms=sublayer.norms)
 
 
-def _architecture(layout: Layout, model_type: str, classes: dict[str, str], *, cuts_heads: bool) -> str:
+def _architecture(layout: Layout, model_type: str, classes: dict[str, str], extras: Sequence[_Extra]) -> str:
     """The end of the modelling file: what is special to one architecture."""
     config_class, *model_classes = dict.fromkeys(classes.values())
     imported = f"from transformers import {', '.join((config_class, *model_classes))}  # noqa: E402"
-    if cuts_heads:
-        imported += "\n\nfrom .cut_attention import CutAttention  # noqa: E402"
+    imported += "".join(f"\n\nfrom .{one.module} import {one.imported}  # noqa: E402" for one in extras)
     config_definition = (
         f"class {_prefixed(config_class)}(PerLayerConfig, {config_class}):\n"
         f'    """``{config_class}`` with per-layer widths."""\n\n'
@@ -139,7 +183,7 @@ def _architecture(layout: Layout, model_type: str, classes: dict[str, str], *, c
         f"class {_prefixed(name)}(PerLayerModel, {name}):\n"
         f'    """``{name}`` with per-layer widths."""\n\n'
         f"    config_class = {_prefixed(config_class)}\n"
-        "    layout = LAYOUT\n" + ("    cut_attention = CutAttention.of\n" if cuts_heads else "")
+        "    layout = LAYOUT\n" + "".join(f"    {one.attribute}\n" for one in extras)
         for name in model_classes
     ]
     constant = "LAYOUT = " + pformat(layout, width=110).replace("\n", "\n" + " " * len("LAYOUT = ")) + "\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from evaluators.base import Measurement
 from nas.supernet.supernet import Supernet
+from search_spaces.embedding import Band
 from search_spaces.sub_network import SubNetwork
 
 
@@ -59,6 +60,8 @@ def _kept(sub_network: SubNetwork) -> str:
     if sub_network.cuts_heads:
         summary += f" Of the query and value dimensions of kept heads, {sub_network.dims_share:.0%} remain."
     units = summary + "\n\n" + _table(("layer", "layer before", "heads", "KV heads", "neurons"), rows)
+    if sub_network.bands is not None:
+        units += "\n\n" + _bands(sub_network.bands, shape.hidden_size)
     if sub_network.ranks_LM is None:
         return units
     ranks = [
@@ -68,6 +71,13 @@ def _kept(sub_network: SubNetwork) -> str:
     header = ("layer before", *(f"{matrix.name} (below {matrix.break_even_rank})" for matrix in shape.matrices))
     rule = "Ranks of factorised matrices. From the number in brackets on, one matrix takes the place of two factors."
     return units + f"\n\n{rule}\n\n" + _table(header, ranks)
+
+
+def _bands(bands: Sequence[Band], width: int) -> str:
+    """The most frequent tokens first, as ``SubNetwork.bands`` has them."""
+    held = [(f"{band.num_tokens}", str(band.held_rank(width) or "–")) for band in bands]
+    rule = "Ranks of the token embedding, from the most frequent tokens to the rarest; – for whole rows."
+    return f"{rule}\n\n" + _table(("tokens", "rank"), held)
 
 
 def _measured(measurements: Mapping[str, Measurement]) -> str:

@@ -20,7 +20,8 @@ widths before the weights are loaded. Once transformers does that itself, this f
 Needs torch and transformers, nothing else; written for transformers 5.23.
 
 Where heads of a layer differ in width, its ``head_cuts`` says so, and ``cut_attention.py`` beside this file computes
-such heads.
+such heads. Where the token embedding was factorised, ``"embedding_bands": {"bands": [[tokens, rank], …], "tied": …}``
+says so, and ``banded_embedding.py`` computes it.
 
 Legend: I input features, O output features.
 """
@@ -134,10 +135,12 @@ class PerLayerModel:
     Attributes:
         layout: The architecture's.
         cut_attention: Makes attention modules whose heads differ in width; None where no layer has such heads.
+        fit_bands: Puts the token embedding into bands; None where it is a plain table.
     """
 
     layout: Layout
     cut_attention: Any = None
+    fit_bands: Any = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         with global_numbers(config):
@@ -150,6 +153,8 @@ class PerLayerModel:
                 fit_cut_heads(layer, self.layout, layer_config, self.cut_attention)
             fit_mlp(layer, self.layout, layer_config)
             factorise(layer, getattr(layer_config, "ranks", {}))
+        if self.fit_bands is not None:
+            self.fit_bands(self, **config.embedding_bands)
 
     def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
         """Switches the attention of all layers, those with a config of their own included."""

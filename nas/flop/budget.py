@@ -1,4 +1,4 @@
-r"""How much of the matrices is kept, and the constraint that it be the target.
+r"""How much of the matrices (and bands of the embedding) is kept, and the constraint that it be the target.
 
     kept = Σ over matrices of min(E‖z‖₀ (m + n), m n) / Σ m n
     objective = loss + λ₁ (kept − t) + λ₂ (kept − t)²,   λ₁, λ₂ by gradient ascent
@@ -9,33 +9,51 @@ quality before anything was learnt; here they begin at full rank.)
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.flop.gates import open_probability
-from nas.flop.layers import GatedLinear, Place
+from nas.flop.layers import Place
 
 
-def expected_share(gated: Sequence[GatedLinear]) -> Tensor:
+class Gated(Protocol):
+    """Two factors with a gate for each direction between them."""
+
+    logits: nn.Parameter
+
+    @property
+    def sides(self) -> int:
+        """Weights of one direction."""
+
+    @property
+    def dense(self) -> int:
+        """Weights of the one product."""
+
+    def draw(self, generator: torch.Generator) -> None:
+        """Draws the gates of the next forward pass."""
+
+
+def expected_share(gated: Sequence[Gated]) -> Tensor:
     """The share of weights that is kept, on average over the gates; differentiable in their logits."""
     kept = [_kept(open_probability(one.logits).sum(), one) for one in gated]
     return torch.stack(kept).sum() / sum(one.dense for one in gated)
 
 
-def share_at(gated: Mapping[Place, GatedLinear], ranks: Mapping[Place, int]) -> float:
+def share_at(gated: Mapping[Place, Gated], ranks: Mapping[Place, int]) -> float:
     """The share of weights that is kept at those ranks."""
     kept = sum(min(ranks[place] * one.sides, one.dense) for place, one in gated.items())
     return kept / sum(one.dense for one in gated.values())
 
 
-def least_share(gated: Mapping[Place, GatedLinear]) -> float:
+def least_share(gated: Mapping[Place, Gated]) -> float:
     """The share of weights at rank 1."""
     return share_at(gated, dict.fromkeys(gated, 1))
 
 
 @torch.no_grad()
-def settled_ranks(gated: Mapping[Place, GatedLinear], target: float) -> dict[Place, int]:
+def settled_ranks(gated: Mapping[Place, Gated], target: float) -> dict[Place, int]:
     """Ranks to settle at: the rounded numbers of gates expected to be open, as many more or fewer as meet the target.
 
     All logits are shifted by one number, found by bisection: 0 where training met the target exactly.
@@ -90,6 +108,6 @@ class Multipliers:
         self.quadratic += learning_rate * violation**2
 
 
-def _kept(rank: Tensor, one: GatedLinear) -> Tensor:
+def _kept(rank: Tensor, one: Gated) -> Tensor:
     counted = rank * one.sides
     return counted + (counted.clamp(max=one.dense) - counted).detach()

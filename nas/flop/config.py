@@ -16,8 +16,11 @@ class FlopConfig:
     """One run of FLOP.
 
     Attributes:
-        keep: Share of the weights of the factorisable matrices to keep at most, in (0, 1).
+        keep: Share of the weights of the factorisable matrices to keep at most, in (0, 1); with bands, the embedding is
+            one of them.
         num_steps: Batches to train on, in all.
+        embedding_bands: Into how many bands of tokens, by frequency, the embedding is cut to be pruned as well (with
+            the head over the vocabulary where both are one table); 0 leaves it as it is.
         warmup_share: Of the steps, those in which the target sinks from everything to ``keep``.
         settled_share: Of the steps, the last ones, in which gates are fixed and folded, and weights alone are trained.
         learning_rate: Of the weights; it rises linearly over the first twentieth of the steps and falls linearly to 0.
@@ -40,6 +43,7 @@ class FlopConfig:
 
     keep: float
     num_steps: int
+    embedding_bands: int = 0
     warmup_share: float = 0.3
     settled_share: float = 0.5
     learning_rate: float = 3e-4
@@ -66,7 +70,13 @@ class FlopConfig:
         for name in ("learning_rate", "gate_travel", "multiplier_learning_rate", "max_grad_norm"):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise FlopError(f"{name} must be a finite number above 0, got {value}.")
-        least_of = {"num_steps": 10, "num_whitening_batches": 0, "max_bad_steps": 1, "checkpoint_every": 1}
+        least_of = {
+            "num_steps": 10,
+            "embedding_bands": 0,
+            "num_whitening_batches": 0,
+            "max_bad_steps": 1,
+            "checkpoint_every": 1,
+        }
         for name, least in least_of.items():
             if (count := getattr(self, name)) < least:
                 raise FlopError(f"{name} must be at least {least}, got {count}.")

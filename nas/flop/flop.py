@@ -6,11 +6,11 @@ are trained on.
 
 Where we differ: factors come from SVD of the pre-trained matrices, whitened by activations, and begin at full rank, so
 nothing is lost before training; the constraint counts a matrix above break-even as the one product that it goes back
-to; the last steps train what was settled; embeddings are left as they are.
+to; the last steps train what was settled; embeddings are left as they are unless ``embedding_bands`` is set.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from accelerate import Accelerator
 
 from evaluators.inputs import Batch
 from nas.accelerating import accelerator_for
-from nas.flop.budget import Multipliers, expected_share, least_share, settled_ranks, share_at
+from nas.flop.bands import bands_at, fold_bands, put_band_gates, sizes_of_bands
+from nas.flop.budget import Gated, Multipliers, expected_share, least_share, settled_ranks, share_at
 from nas.flop.config import FlopConfig, FlopError
-from nas.flop.layers import GatedLinear, Place, fold, put_gates
+from nas.flop.layers import Place, fold, put_gates
 from nas.flop.training import Loop, OnStep
 from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples
 from nas.long_work.session import NOWHERE, TrainingPlace
@@ -36,9 +37,9 @@ class Flopped:
     """What came of it.
 
     Attributes:
-        sub_network: A rank for each matrix; all units stay.
+        sub_network: A rank for each matrix, and for each band of the embedding; all units stay.
         weights: Its own, float32.
-        kept: Share of the weights of the matrices.
+        kept: Share of the weights of the matrices, and of the embedding where it was pruned.
         losses: One a step.
     """
 
@@ -69,13 +70,15 @@ def flop(
         place: Where the run keeps its checkpoint, and goes on from it; and its scalars.
 
     Raises:
-        FlopError: No batch, a target below rank 1 everywhere, or too many losses in a row that are not finite.
+        FlopError: No batch, a target below rank 1 everywhere, bands that the model cannot have, or too many losses in
+            a row that are not finite.
         AcceleratorError: A precision or a device that cannot be trained in.
         CheckpointError: A checkpoint of another run, or no room for one.
         TrainingStoppedError: The run was asked to stop.
         ScalarsError: Scalars are asked for, and the package for them is not installed.
     """
     accelerator = _accelerator(batches, config)
+    sizes = sizes_of_bands(supernet.shape, config.embedding_bands)
 
     def belongs_to() -> dict[str, Any]:
         return {
@@ -93,7 +96,9 @@ def flop(
         model: Any = supernet.extract(SubNetwork.full(supernet.shape)).float().requires_grad_().to(accelerator.device)
         layers = list(model.base_model.get_submodule(supernet.family.layers).children())
         sorting = [batch.unlabelled for batch in batches[: config.num_whitening_batches]]
-        gated = put_gates(model, layers, supernet.family, supernet.shape, sorting)
+        linear = put_gates(model, layers, supernet.family, supernet.shape, sorting)
+        bands = put_band_gates(model, sizes, batches)
+        gated: dict[Place, Gated] = {**linear, **bands}
         if config.keep < (least := least_share(gated)):
             raise FlopError(
                 f"keep must be at least the share of weights at rank 1, which is {least:.4f} for this model, got "
@@ -103,11 +108,12 @@ def flop(
         _train_gates(model, list(gated.values()), config, loop)
         settled = loop.once("ranks", lambda: list(settled_ranks(gated, config.keep).values()))
         ranks = dict(zip(gated, settled, strict=True))
-        fold(layers, gated, ranks)
+        fold(layers, linear, ranks)
+        fold_bands(model, bands, ranks)
         kept = share_at(gated, ranks)
         loop.train(model, num_steps=config.num_settled_steps, after=lambda: (kept, config.keep))
     return Flopped(
-        sub_network=_sub_network(supernet, ranks),
+        sub_network=replace(_sub_network(supernet, ranks), bands=bands_at(sizes, ranks)),
         weights=OwnWeights.of(model.cpu()),
         kept=kept,
         losses=tuple(loop.losses),
@@ -152,7 +158,7 @@ def _accelerator(batches: Sequence[Batch], config: FlopConfig) -> Accelerator:
     return accelerator_for(config.device, config.mixed_precision)
 
 
-def _train_gates(model: Any, gated: Sequence[GatedLinear], config: FlopConfig, loop: Loop) -> None:
+def _train_gates(model: Any, gated: Sequence[Gated], config: FlopConfig, loop: Loop) -> None:
     generator = torch.Generator()
     multipliers = Multipliers(curvature=config.curvature)
     first = expected_share(gated).item()

@@ -17,6 +17,14 @@ EPSILON = 1e-6
 LOW, HIGH = -0.1, 1.1
 SHIFT = math.log(HIGH / -LOW)
 SOFTNESS = 0.8
+FIRST_LOGIT, LAST_LOGIT = 15.0, -1.0
+"""Gates begin open, the less so the less their direction matters: the order is known beforehand, and the steps of a
+noisy gradient should not change it before it is learnt."""
+
+
+def first_logits(num_directions: int) -> Tensor:
+    """``(num_directions,)``: what the gates of sorted directions begin at."""
+    return torch.linspace(FIRST_LOGIT, LAST_LOGIT, num_directions)
 
 
 def sampled(logits_R: Tensor, generator: torch.Generator) -> Tensor:

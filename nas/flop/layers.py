@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from evaluators.inputs import Batch
-from nas.flop.gates import sampled, soft
+from nas.flop.gates import first_logits, sampled, soft
 from nas.supernet.families import Family
 from nas.supernet.low_rank.directions import Directions
 from nas.supernet.low_rank.factors import Factors
@@ -19,12 +19,8 @@ from nas.supernet.low_rank.stand_ins import LowRankLinear, costs_less
 from search_spaces.low_rank import with_ranks
 from search_spaces.shape import SupernetShape
 
-FIRST_LOGIT, LAST_LOGIT = 15.0, -1.0
-"""Gates begin open, the less so the less their direction matters: the order is known beforehand, and the steps of a
-noisy gradient should not change it before it is learnt."""
-
 Place = tuple[int, str]
-"""A layer's number and a path in it."""
+"""A layer's number and a path in it; a band of the embedding has no layer."""
 
 
 class GatedLinear(nn.Module):
@@ -48,8 +44,7 @@ class GatedLinear(nn.Module):
         self.expand.weight = nn.Parameter(factors.expand_OR.clone())
         if bias_O is not None:
             self.expand.bias = nn.Parameter(bias_O.detach().clone())
-        logits_R = torch.linspace(FIRST_LOGIT, LAST_LOGIT, num_directions)
-        self.logits = nn.Parameter(logits_R.to(factors.reduce_RI))
+        self.logits = nn.Parameter(first_logits(num_directions).to(factors.reduce_RI))
         self.gates: Tensor = torch.ones_like(self.logits)
         self.is_conv = isinstance(like, Conv1D)
 

@@ -15,8 +15,11 @@ class GrainConfig:
     """Settings of one run.
 
     Attributes:
-        density: Share of the parameters of units (within heads, and neurons) to keep.
+        density: Share of the parameters of units (within heads, and neurons) to keep; below 1, or 1 where the embedding
+            is factorised.
         num_steps: Steps of training in all.
+        embedding_rank: At which the token embedding is factorised before training begins, and the head over the
+            vocabulary with it where both are one table; None leaves it as it is. The density does not count it.
         prune_from: Share of the steps after which units begin to leave.
         prune_until: Share of the steps after which the density is reached; training goes on without removals.
         units: ``dims`` within heads, or whole ``heads`` (a KV group with its query heads); neurons in either case.
@@ -39,6 +42,7 @@ class GrainConfig:
 
     density: float
     num_steps: int
+    embedding_rank: int | None = None
     prune_from: float = 0.2
     prune_until: float = 0.4
     units: Literal["dims", "heads"] = "dims"
@@ -56,7 +60,8 @@ class GrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.density < 1:
+        # With the embedding factorised, a budget may leave room for all units.
+        if not (0 < self.density < 1 or (self.density == 1 and self.embedding_rank is not None)):
             raise GrainError(f"density must lie between 0 and 1, got {self.density}; choose 0.1 for a tenth.")
         if not 0 <= self.prune_from < self.prune_until <= 1:
             raise GrainError(

@@ -13,6 +13,7 @@ like its weights, which computes the same and takes a fraction of the time; ever
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from evaluators.inputs import Batch
 from nas.accelerating import batch_of_step, parameter_groups
 from nas.grain.config import GrainConfig, GrainError
 from nas.grain.distillation import HiddenStates, compared_states, soft_cross_entropy
+from nas.grain.embedding import bands_of, student_of
 from nas.grain.gates import Gates, gated
 from nas.grain.step import GrainStep
 from nas.grain.units import Parameters, Units, UnitScores, prune
@@ -65,8 +67,8 @@ def grain(
         What is kept, and its trained weights: for ``Supernet.activate`` and ``Supernet.extract``.
 
     Raises:
-        GrainError: No batch, a supernet that was reordered, a density too low, or too many losses in a row that are
-            not finite.
+        GrainError: No batch, a supernet that was reordered, a density too low, a rank that the embedding cannot have,
+            or too many losses in a row that are not finite.
         CheckpointError: A checkpoint of another run, or no room for one.
         TrainingStoppedError: The run was asked to stop.
         ScalarsError: Scalars are asked for, and the package for them is not installed.
@@ -89,7 +91,7 @@ def grain(
         torch.enable_grad(),
         place.session(every=config.checkpoint_every, belongs_to=belongs_to) as session,
     ):
-        run = _Run(supernet, config)
+        run = _Run(supernet, config, batches)
         session.restore(lambda state: run.restore(state, session))
         while run.step < config.num_steps:
             step = run.advance(batch_of_step(batches, config.seed, run.step))
@@ -101,14 +103,15 @@ def grain(
 class _Run:
     """One run: the student, gated at first and extracted later, and everything that a checkpoint holds."""
 
-    def __init__(self, supernet: Supernet, config: GrainConfig) -> None:
+    def __init__(self, supernet: Supernet, config: GrainConfig, batches: Sequence[Batch] = ()) -> None:
         self._teacher, self._config = supernet, config
+        self._bands = bands_of(supernet.shape, config.embedding_rank)
         self._units = Units.all_of(supernet.shape)
         self._scores = UnitScores.zeros(supernet.shape)
         self._parameters = Parameters.of(supernet.shape, parameter_costs(supernet))
         # What must stay may hold more than was asked for: say so now, not after a part of the training.
         prune(self._units, self._scores, self._parameters, config.density, config)
-        self._student: Supernet | None = Supernet(copy.deepcopy(supernet.model).float())
+        self._student: Supernet | None = Supernet(student_of(supernet, self._bands, batches))
         self._model: PreTrainedModel = self._student.model
         self._hidden = HiddenStates(supernet.shape.num_layers, supernet.shape.hidden_size).to(supernet.device)
         self._set_up()
@@ -224,9 +227,12 @@ class _Run:
 
     def result(self) -> tuple[SubNetwork, OwnWeights]:
         """What is kept, and its weights."""
-        sub_network = self._units.sub_network
-        model = self._model if self._student is None else self._student.extract(sub_network)
-        return sub_network, OwnWeights.of(model)
+        model = self._model if self._student is None else self._student.extract(self._units.sub_network)
+        return self._sub_network(), OwnWeights.of(model)
+
+    def _sub_network(self) -> SubNetwork:
+        """The units that are left, and the embedding as it was from the first."""
+        return replace(self._units.sub_network, bands=self._bands)
 
     def state(self) -> dict[str, Any]:
         """All that another process needs to go on."""
@@ -247,7 +253,7 @@ class _Run:
         self._units = Units(shape=shape, **{name: one.numpy() for name, one in state["units"].items()})
         self._scores = UnitScores(**{name: one.numpy() for name, one in state["scores"].items()})
         if state["cut_out"]:
-            self._model, self._student = self._teacher.extract(self._units.sub_network).float(), None
+            self._model, self._student = self._teacher.extract(self._sub_network()).float(), None
             self._set_up()
         self._model.load_state_dict(state["model"])
         self._hidden.load_state_dict(state["hidden"])

@@ -5,7 +5,7 @@ r"""What a sub-network costs in FLOPs or parameters, as a sum over what it keeps
 Both sums are exact, which is why a pruner can spend a budget to the last unit. FLOPs are those of the ``flops``
 evaluator: of one forward pass over T tokens, 2 T for each weight, and for each head 4 T² D for scores and values. What
 lies outside of the layers (embeddings, the head over the vocabulary, a pooler) is fixed. A head of which dimensions
-were removed costs less by those.
+were removed costs less by those, and so does what is factorised: matrices, and the embedding in bands.
 
 arXiv:2204.09656 counts units alike, but takes shares of their total alone; here a budget is one on the whole model.
 
@@ -19,10 +19,12 @@ from torch import nn
 
 from evaluators.flops import count_flops
 from evaluators.parameters import unique_parameters
+from nas.supernet.embedding_bands import has_tied_head
 from nas.supernet.families import Sublayer, Unit
 from nas.supernet.intra_attention import head_rows
 from nas.supernet.layout import parameters_per_unit, weights_per_unit
 from nas.supernet.supernet import Supernet
+from search_spaces.embedding import BandWeights
 from search_spaces.low_rank import weights_saved
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
@@ -60,6 +62,8 @@ class UnitCosts:
         neuron: Its rows and its column.
         dims: What a dimension within a head costs; None where nobody asks about sub-networks that lack some.
         weight: A weight of a matrix, of which one at a rank has fewer.
+        row: A weight of the table of tokens, of which one in bands has fewer.
+        projection: A weight of the projections that an embedding in bands has instead.
     """
 
     name: str
@@ -72,6 +76,8 @@ class UnitCosts:
     neuron: int
     dims: DimCosts | None = None
     weight: int = 1
+    row: int = 0
+    projection: int = 0
 
     def whole_group(self, shape: SupernetShape) -> int:
         """A KV group with all its query heads."""
@@ -89,7 +95,17 @@ class UnitCosts:
             + sum(sub_network.num_neurons) * self.neuron
             - self._of_removed_dims(sub_network)
             - self.weight * weights_saved(sub_network)
+            - self.saved_by_bands(sub_network)
         )
+
+    def saved_by_bands(self, sub_network: SubNetwork) -> int:
+        """By how much bands make the embedding, and the head that shares its table, cost less; may be below 0."""
+        if sub_network.bands is None:
+            return 0
+        shape = sub_network.shape
+        weights = BandWeights.of(sub_network.bands, shape.hidden_size)
+        rows_saved = shape.vocab_size * shape.hidden_size - weights.tables
+        return self.row * rows_saved - self.projection * weights.projections
 
     def _of_removed_dims(self, sub_network: SubNetwork) -> int:
         if not sub_network.cuts_heads:
@@ -132,6 +148,8 @@ def parameter_costs(supernet: Supernet) -> UnitCosts:
         kv_group=kv_group,
         neuron=neuron,
         dims=_per_dim(supernet, with_bias=True),
+        row=1,
+        projection=1,
     )
 
 
@@ -147,6 +165,7 @@ def flops_costs(supernet: Supernet, *, context_tokens: int = 128) -> UnitCosts:
     head += 4 * context_tokens**2 * shape.head_dim
     units = shape.num_layers * (shape.num_heads * head + shape.num_kv_groups * kv_group + shape.num_neurons * neuron)
     total = count_flops(supernet.model, num_tokens=context_tokens)
+    tied = has_tied_head(supernet.model)  # Rows are looked up on the way in, and multiplied in the head alone.
     return UnitCosts(
         name="flops",
         fixed=total - units,
@@ -160,6 +179,8 @@ def flops_costs(supernet: Supernet, *, context_tokens: int = 128) -> UnitCosts:
             output=2 * context_tokens * dims.output + attended,
         ),
         weight=2 * context_tokens,
+        row=2 * context_tokens if tied else 0,
+        projection=(4 if tied else 2) * context_tokens,
     )
 
 

@@ -13,7 +13,7 @@ from nas.objectives import Constraint
 from nas.recovered import ranks
 from nas.report.quantities import Quantity, Reading, describe_quantity
 from nas.trial import Trial, TrialState
-from search_spaces.low_rank import weights_kept
+from search_spaces.low_rank import bands_kept, weights_kept
 from search_spaces.sub_network import SubNetwork
 
 PointState = Literal["front", "feasible", "infeasible", "partial", "failed", "supernet"]
@@ -53,13 +53,14 @@ class Point:
 
     @property
     def kept(self) -> dict[str, float]:
-        """Shares of the supernet's heads, neurons and layers that remain, and of its matrices where ranks are cut."""
+        """Shares of the supernet's heads, neurons and layers that remain, and of what is factorised."""
         kept, shape = self.sub_network, self.sub_network.shape
         return {
             "heads": sum(kept.num_heads) / (shape.num_layers * shape.num_heads),
             "neurons": sum(kept.num_neurons) / (shape.num_layers * shape.num_neurons),
             "layers": len(kept.kept_layers) / shape.num_layers,
             **({} if kept.ranks_LM is None else {"weights of matrices": weights_kept(kept)}),
+            **({} if kept.bands is None else {"weights of the embedding": bands_kept(kept)}),
         }
 
     def value(self, quantity: Quantity) -> float | None:

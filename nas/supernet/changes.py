@@ -68,25 +68,21 @@ class Changes:
     def set_module(self, owner: nn.Module, path: str, module: nn.Module) -> None:
         """Puts ``module`` in the place of the submodule at ``path``."""
         parent_path, _, name = path.rpartition(".")
-        children = owner.get_submodule(parent_path)._modules
-        before = children[name]
-        children[name] = module
-
-        def undo() -> None:
-            children[name] = before
-
-        self._undo.append(undo)
+        self._set_entry(owner.get_submodule(parent_path)._modules, name, module)
 
     def set_parameter(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         """Lets ``module.name`` be another parameter, such as ``part_of`` the one that is there."""
-        parameters = module._parameters
-        before = parameters[name]
-        parameters[name] = parameter
+        self._set_entry(module._parameters, name, parameter)
 
-        def undo() -> None:
-            parameters[name] = before
+    def set_buffer(self, module: nn.Module, name: str, buffer: Tensor) -> None:
+        """Lets ``module.name`` be another buffer."""
+        self._set_entry(module._buffers, name, buffer)
 
-        self._undo.append(undo)
+    def _set_entry(self, entries: dict[str, Any], name: str, value: Any) -> None:
+        """Of a module's children, parameters or buffers; around ``setattr``, which would check and register."""
+        before = entries[name]
+        entries[name] = value
+        self._undo.append(lambda: entries.__setitem__(name, before))
 
     def reorder(self, tensor: Tensor, dim: int, positions: Tensor, sources: Tensor) -> None:
         """Writes, in place, the slices at ``sources`` to ``positions`` (both a permutation of the same numbers).

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from nas.supernet.banded_embedding import BandedEmbedding
 from nas.supernet.changes import Changes
 from nas.supernet.extraction import fuse_projections
 from nas.supernet.output_weights import OutputWeights
@@ -33,7 +34,8 @@ class OwnWeights:
     is ordered: a sublayer whose matrices are all replaced computes the same in any order of its units.)
 
     Attributes:
-        parameters: By name; any floating-point dtype, cast to the model's where they are used.
+        parameters: By name; any floating-point dtype, cast to the model's where they are used. Where the embedding has
+            several bands, the positions of tokens in them (int64) are among them: short rows mean nothing without.
     """
 
     parameters: Mapping[str, Tensor]
@@ -41,7 +43,8 @@ class OwnWeights:
     @classmethod
     def of(cls, model: PreTrainedModel) -> Self:
         """Those of an extracted model, copied."""
-        return cls(parameters={name: one.detach().clone() for name, one in model.named_parameters()})
+        named = {**dict(model.named_parameters()), **_positions(model)}
+        return cls(parameters={name: one.detach().clone() for name, one in named.items()})
 
     def save(self, path: Path) -> None:
         """Writes them as safetensors, through a temporary name."""
@@ -89,12 +92,24 @@ def set_own_weights(
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 owners[parameter].append((module, name))
-    present = dict(model.named_parameters())
-    _require_fitting(weights, present)
+    present, positions = dict(model.named_parameters()), _positions(model)
+    _require_fitting(weights, {**present, **positions})
+    for name, buffer in positions.items():
+        path, _, attribute = name.rpartition(".")
+        changes.set_buffer(model.get_submodule(path), attribute, weights.parameters[name].to(buffer))
     for name, parameter in present.items():
         own = nn.Parameter(weights.parameters[name].to(parameter.device, parameter.dtype), requires_grad=False)
         for module, attribute in owners[parameter]:
             changes.set_parameter(module, attribute, own)
+
+
+def _positions(model: nn.Module) -> dict[str, Tensor]:
+    """Which token stands where in an embedding of several bands, by the buffer's name."""
+    return {
+        f"{path}.positions": module.positions
+        for path, module in model.named_modules()
+        if isinstance(module, BandedEmbedding) and module.positions is not None
+    }
 
 
 def _require_fitting(weights: OwnWeights, present: Mapping[str, Tensor]) -> None:

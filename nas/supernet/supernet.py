@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from evaluators.inputs import Batch
 from nas.supernet.activation import Order, UnitOrder, activate
 from nas.supernet.changes import Changes
+from nas.supernet.embedding_bands import TokenBands, plain_table, put_bands
 from nas.supernet.extraction import fuse_projections, projection_kinds, standalone_config
 from nas.supernet.families import Family, Unit, family_of
 from nas.supernet.layout import reorder_units
@@ -61,10 +62,16 @@ class Supernet:
         self.tokenizer = tokenizer
         self.family: Family = family_of(model.config.model_type)
         shape = shape_of(model.config)
-        self.shape: SupernetShape = replace(shape, matrices=matrices_of(self.family, self.layers[0]))
+        table = plain_table(model)
+        self.shape: SupernetShape = replace(
+            shape,
+            matrices=matrices_of(self.family, self.layers[0]),
+            vocab_size=0 if table is None else table.num_embeddings,
+        )
         self.ranking = UnitRanking.as_numbered(self.shape)
         self._order = UnitOrder.by(self.ranking)
         self._directions = Directions(model, self.layers, self.family, self.shape)
+        self._token_bands = TokenBands(model)
         self._active: SubNetwork | None = None
         self._weights: SubNetworkWeights | None = None
         self._changes = Changes()
@@ -103,7 +110,7 @@ class Supernet:
     @property
     def device(self) -> torch.device:
         """Where token ids go: the device of the embeddings."""
-        device: torch.device = self.model.get_input_embeddings().weight.device
+        device: torch.device = next(self.model.get_input_embeddings().parameters()).device
         return device
 
     @property
@@ -148,6 +155,9 @@ class Supernet:
     def order_directions_by(self, batches: Sequence[Batch]) -> None:
         """Says which directions of a factorised matrix go first: those that move its outputs most.
 
+        The same of the embedding, whose frequent tokens matter most, and which is cut into bands by how frequent they
+        are (without batches, tokens of lower numbers go first).
+
         Until this is called, and with no batches, they are those of the largest singular values. Factors are computed
         when a sub-network with ranks is first activated, and kept; whatever the order, the full rank is the matrix.
 
@@ -156,6 +166,7 @@ class Supernet:
         """
         unlabelled = [batch.unlabelled for batch in batches]
         self._directions = Directions(self.model, self._directions.layers, self.family, self.shape, unlabelled)
+        self._token_bands = TokenBands(self.model, unlabelled)
 
     @contextmanager
     def activate(self, sub_network: SubNetwork, weights: SubNetworkWeights | None = None) -> Iterator[PreTrainedModel]:
@@ -218,8 +229,11 @@ class Supernet:
         layers = self.layers  # before the dropped ones leave the tree
         kinds = projection_kinds(self.model) if isinstance(weights, OwnWeights) else {}
         factorised = self._directions.of(sub_network)  # before any weight moves
+        embedding = self._token_bands.of(sub_network.bands)
         activate(self.model, self.family, self._order, sub_network, self._changes)
         factorise_layers(layers, factorised, self._changes)
+        if embedding is not None:
+            put_bands(self.model, embedding, self._changes)
         if isinstance(weights, OwnWeights):
             set_own_weights(self.model, kinds, weights, self._changes)
         elif weights is not None:

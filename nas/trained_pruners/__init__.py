@@ -59,6 +59,9 @@ def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 f"An option of the pruner {name} must be one of {', '.join(defaults) or 'none'}, got {option!r}."
             )
         default = defaults[option]
+        if default is None:
+            _require_count_or_nothing(name, option, value)
+            continue
         kinds = (int, float) if isinstance(default, float) else (type(default),)
         if not isinstance(value, kinds) or isinstance(value, bool) is not isinstance(default, bool):
             raise PrunerInputError(
@@ -67,6 +70,14 @@ def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if options:
         replace(pruner, **options)  # type: ignore[type-var]  # which checks ranges
     return {**defaults, **options}
+
+
+def _require_count_or_nothing(name: str, option: str, value: Any) -> None:
+    """What a default of nothing stands for in all pruners: a whole number, or nothing."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise PrunerInputError(
+            f"The option {option} of the pruner {name} must be a whole number or null, got {value!r}."
+        )
 
 
 __all__ = [

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas.flop import FlopConfig, Step, flop
+from nas.flop.bands import sizes_of_bands
 from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
 from nas.supernet.training import OnStep, TrainingStep
 from nas.trained_pruners.base import TrainedSubNetwork, require_counts, require_parameters
+from search_spaces.embedding import Band
 from search_spaces.sub_network import SubNetwork
 
 
@@ -20,6 +22,8 @@ class FlopPruner:
         steps: Of training.
         learning_rate: Highest rate of the weights.
         mixed_precision: ``no``, ``bf16`` or ``fp16``.
+        embedding_bands: Into how many bands of tokens, by frequency, the embedding is cut to be pruned as well; 0
+            leaves it as it is.
         checkpoint_every: Steps between two checkpoints, where there is a place for them.
         max_bad_steps: Steps whose loss or gradient is infinite or NaN are skipped; so many in a row end training.
         tensorboard: Whether scalars are written, where there is a place for them.
@@ -31,7 +35,7 @@ class FlopPruner:
     steps: int = 500
     learning_rate: float = 3e-4
     mixed_precision: str = "no"
-
+    embedding_bands: int = 0
     checkpoint_every: int = 100
     max_bad_steps: int = 10
     tensorboard: bool = False
@@ -47,14 +51,16 @@ class FlopPruner:
         Raises:
             BudgetTooSmallError: Rank 1 everywhere costs more.
             PrunerInputError: The budget is not on parameters.
-            FlopError: Training cannot begin or go on.
+            FlopError: Training cannot begin or go on, or the model's embedding cannot be cut into such bands.
         """
         require_parameters("flop", costs)
         shape = evidence.shape
         weights = shape.num_layers * sum(matrix.num_outputs * matrix.num_inputs for matrix in shape.matrices)
-        least = costs.of(
-            replace(SubNetwork.full(shape), ranks_LM=np.ones((shape.num_layers, len(shape.matrices)), dtype=np.int64))
-        )
+        sizes = sizes_of_bands(shape, self.embedding_bands)
+        weights += sum(sizes) * shape.hidden_size
+        ones_LM = np.ones((shape.num_layers, len(shape.matrices)), dtype=np.int64)
+        bands = tuple(Band(num_tokens=size, rank=1) for size in sizes)
+        least = costs.of(replace(SubNetwork.full(shape), ranks_LM=ones_LM, bands=bands or None))
         if budget < least:
             raise BudgetTooSmallError.of(costs.name, "rank 1 everywhere", least=least, received=budget)
         config = FlopConfig(
@@ -62,6 +68,7 @@ class FlopPruner:
             num_steps=self.steps,
             learning_rate=self.learning_rate,
             mixed_precision=self.mixed_precision,
+            embedding_bands=self.embedding_bands,
             device=str(evidence.supernet.device),
             max_bad_steps=self.max_bad_steps,
             checkpoint_every=self.checkpoint_every,

@@ -4,13 +4,15 @@ Heads that lose all their units give up what their sublayer has besides units as
 little below its budget.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas.grain import GrainConfig, GrainStep, grain
+from nas.grain.embedding import bands_of
 from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
 from nas.supernet.training import OnStep, TrainingStep
 from nas.trained_pruners.base import TrainedSubNetwork, require_counts, require_parameters
+from search_spaces.sub_network import SubNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,7 @@ class GrainPruner:
         hidden_weight: Of the hidden states' error.
         regularise_structure: Whether whole heads are emptied first, which is what makes models fast.
         bfloat16: Whether matrix products run in bfloat16.
+        embedding_rank: At which the token embedding is factorised; None leaves it as it is.
         checkpoint_every: Steps between two checkpoints, where there is a place for them.
         max_bad_steps: Steps whose loss or gradient is infinite or NaN are skipped; so many in a row end training.
         tensorboard: Whether scalars are written, where there is a place for them.
@@ -38,7 +41,7 @@ class GrainPruner:
     hidden_weight: float = 1.0
     regularise_structure: bool = True
     bfloat16: bool = False
-
+    embedding_rank: int | None = None
     checkpoint_every: int = 100
     max_bad_steps: int = 10
     tensorboard: bool = False
@@ -54,22 +57,25 @@ class GrainPruner:
         Raises:
             BudgetTooSmallError: What lies outside of the units takes up the budget.
             PrunerInputError: The budget is not on parameters.
-            GrainError: Training cannot begin or go on.
+            GrainError: Training cannot begin or go on, or the embedding cannot have that rank.
         """
         require_parameters("grain", costs)
         shape = evidence.shape
-        outside = costs.outside_units(shape)
-        density = (budget - outside) / (costs.total(shape) - outside)
+        units = costs.total(shape) - costs.outside_units(shape)
+        bands = bands_of(shape, self.embedding_rank)
+        outside = costs.outside_units(shape) - costs.saved_by_bands(replace(SubNetwork.full(shape), bands=bands))
+        density = (budget - outside) / units
         if density <= 0:
             raise BudgetTooSmallError.of(costs.name, "what lies outside of the units", least=outside, received=budget)
         config = GrainConfig(
-            density=density,
+            density=density if bands is None else min(1.0, density),
             num_steps=self.steps,
             learning_rate=self.learning_rate,
             temperature=self.temperature,
             hidden_weight=self.hidden_weight,
             regularise_structure=self.regularise_structure,
             bfloat16=self.bfloat16,
+            embedding_rank=self.embedding_rank,
             max_bad_steps=self.max_bad_steps,
             checkpoint_every=self.checkpoint_every,
             seed=evidence.seed,

@@ -1,6 +1,7 @@
 """`nas prune` through the command line, up to the exported model in a process of its own."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ def pruned(config: Path, folder: Path, *arguments: str) -> dict[str, float]:
     return {name: measurement["value"] for name, measurement in trial["measurements"].items()}
 
 
+def exported_perplexity(run: Path, folder: Path) -> float:
+    """Exports the trial that was pruned, and scores the files as the trial was scored."""
+    exported = nas("export", run, "1", "--out", folder)
+    assert exported.returncode == 0, exported.stderr
+    model, tokenizer = load_pretrained(folder, dtype="float32", revision=None, device="cpu", trust_remote_code=True)
+    found = Perplexity(window_tokens=64, limit=4).evaluate(Subject(model=model, tokenizer=tokenizer))
+    return found["perplexity"].value
+
+
 def test_recovery_raises_quality_and_is_in_the_exported_model(config: Path, tmp_path: Path) -> None:
     budget = ("--pruner", "magnitude", "--max", "flops=0.7x")
     plain = pruned(config, tmp_path / "plain", *budget)
@@ -35,13 +45,35 @@ def test_recovery_raises_quality_and_is_in_the_exported_model(config: Path, tmp_
     supernet = json.loads(nas("trials", tmp_path / "tuned", "--json").stdout)[0]["measurements"]
     assert tuned["flops"] <= 0.7 * supernet["flops"]["value"]
 
-    exported = nas("export", tmp_path / "tuned", "1", "--out", tmp_path / "exported")
-    assert exported.returncode == 0, exported.stderr
-    model, tokenizer = load_pretrained(
-        tmp_path / "exported", dtype="float32", revision=None, device="cpu", trust_remote_code=True
+    assert exported_perplexity(tmp_path / "tuned", tmp_path / "exported") == pytest.approx(
+        tuned["perplexity"], rel=1e-3
     )
-    found = Perplexity(window_tokens=64, limit=4).evaluate(Subject(model=model, tokenizer=tokenizer))
-    assert found["perplexity"].value == pytest.approx(tuned["perplexity"], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pruner", "options", "sizes"),
+    [
+        ("grain", "{steps: 10, embedding_rank: 96}", [4096]),
+        ("flop", "{steps: 10, embedding_bands: 2}", [819, 3277]),
+    ],
+)
+def test_an_embedding_that_was_pruned_is_in_the_exported_model(
+    pruner: str, options: str, sizes: list[int], config: Path, tmp_path: Path
+) -> None:
+    """The weights of FLOP are lost, and come out of another training again."""
+    budget = ("--pruner", pruner, "--max", "parameters=0.7x", "--set", f"trained_pruners.{pruner}={options}")
+    found = pruned(config, tmp_path / "run", *budget)
+    supernet, trial = json.loads(nas("trials", tmp_path / "run", "--json").stdout)
+    assert found["parameters"] <= 0.7 * supernet["measurements"]["parameters"]["value"]
+    kept = trial["sub_network"]["bands"]
+    assert [num_tokens for num_tokens, _ in kept] == sizes
+    assert pruner == "flop" or kept == [[4096, 96]]
+    if pruner == "flop":
+        shutil.rmtree(tmp_path / "run" / "weights")
+    perplexity = exported_perplexity(tmp_path / "run", tmp_path / "exported")
+    assert perplexity == pytest.approx(found["perplexity"], rel=1e-3)
+    assert (tmp_path / "exported" / "banded_embedding.py").exists()
 
 
 def test_the_run_is_one_for_every_other_command(config: Path, tmp_path: Path) -> None:

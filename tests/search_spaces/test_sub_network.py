@@ -1,14 +1,17 @@
+import json
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from search_spaces.embedding import Band
 from search_spaces.shape import Matrix
 from search_spaces.sub_network import InvalidSubNetworkError, SubNetwork
 from tests.search_spaces.spaces import GQA
 
 FULL = SubNetwork.full(GQA)
+WITH_TOKENS = SubNetwork.full(replace(GQA, vocab_size=50))
 
 
 def with_heads(layer: int, heads_H: list[int]) -> SubNetwork:
@@ -205,3 +208,48 @@ def test_normalised_queries_must_stay_whole() -> None:
     queries_LKD[0, 0, 0] = False
     with pytest.raises(InvalidSubNetworkError, match="normalised over the whole head must keep all dimensions"):
         SubNetwork(shape=whole, heads_LH=full.heads_LH, neurons_LN=full.neurons_LN, queries_LKD=queries_LKD)
+
+
+def in_bands(*bands: tuple[int, int]) -> SubNetwork:
+    return replace(WITH_TOKENS, bands=tuple(Band(num_tokens=num_tokens, rank=rank) for num_tokens, rank in bands))
+
+
+def test_bands_are_part_of_the_content() -> None:
+    one, two = in_bands((50, 4)), in_bands((10, 0), (40, 4))
+    assert len({WITH_TOKENS, one, two, in_bands((50, 4))}) == 3
+    for sub_network in (one, two):
+        assert not sub_network.is_full
+        assert not sub_network.is_uniform
+        assert SubNetwork.from_json(json.loads(json.dumps(sub_network.to_json())), WITH_TOKENS.shape) == sub_network
+    assert two.to_json()["bands"] == [[10, 0], [40, 4]]
+
+
+def test_bands_without_a_rank_are_none_and_leave_the_record_alone() -> None:
+    assert in_bands((10, 0), (40, 0)).bands is None
+    assert in_bands((50, 0)) == WITH_TOKENS
+    assert WITH_TOKENS.key == FULL.key
+    assert "bands" not in WITH_TOKENS.to_json()
+
+
+def test_bands_make_up_the_vocabulary() -> None:
+    with pytest.raises(InvalidSubNetworkError, match=r"must hold the 50 tokens of the vocabulary, got 10 \+ 30; take"):
+        in_bands((10, 2), (30, 4))
+
+
+def test_a_rank_must_be_one_that_the_band_can_have() -> None:
+    assert in_bands((10, 10), (40, 16)).bands is not None
+    with pytest.raises(InvalidSubNetworkError, match=r"band of 10 tokens must lie between 0 .* and 10, got 11"):
+        in_bands((10, 11), (40, 4))
+    with pytest.raises(InvalidSubNetworkError, match=r"band of 40 tokens must lie between 0 .* and 16, got 17"):
+        in_bands((10, 2), (40, 17))
+
+
+def test_bands_need_a_plain_table() -> None:
+    with pytest.raises(InvalidSubNetworkError, match="must be one plain table as wide as the residual stream"):
+        replace(FULL, bands=(Band(num_tokens=50, rank=4),))
+
+
+@pytest.mark.parametrize("bands", [[[50]], [["many", 4]], 7])
+def test_a_description_of_bands_that_is_none(bands: Any) -> None:
+    with pytest.raises(InvalidSubNetworkError, match="must fit its supernet"):
+        SubNetwork.from_json({**WITH_TOKENS.to_json(), "bands": bands}, WITH_TOKENS.shape)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from search_spaces.base import UnitRanking
+from search_spaces.embedding import Band
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 from tests.nas.supernet.test_supernet import random_ranking, random_sub_network
@@ -71,12 +72,21 @@ def low_rank(shape: SupernetShape) -> SubNetwork:
     return replace(units, ranks_LM=ranks_LM)
 
 
+def bands(shape: SupernetShape) -> SubNetwork:
+    """An embedding of whole rows, a low rank and one above break-even; sublayers of all kinds."""
+    ranks = ((6, 0), (20, 3), (shape.vocab_size - 26, 24))
+    return replace(
+        heterogeneous(shape), bands=tuple(Band(num_tokens=num_tokens, rank=rank) for num_tokens, rank in ranks)
+    )
+
+
 KINDS = {
     "narrower": narrower,
     "three_quarters": three_quarters,
     "fewer_layers": fewer_layers,
     "heterogeneous": heterogeneous,
     "low_rank": low_rank,
+    "bands": bands,
     "random_0": lambda shape: random_sub_network(shape, np.random.default_rng(0)),
     "random_1": lambda shape: random_sub_network(shape, np.random.default_rng(1)),
 }

@@ -19,11 +19,11 @@ from nas.supernet.families import UnsupportedArchitectureError
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
-from tests.nas.export.models import KINDS, damage, heterogeneous, low_rank, narrower, three_quarters
+from tests.nas.export.models import KINDS, bands, damage, heterogeneous, low_rank, narrower, three_quarters
 from tests.nas.supernet.cut_sub_networks import cut_candidates
 from tests.nas.supernet.test_own_weights import trained
 from tests.nas.supernet.test_supernet import assert_equal_logits, logits_of
-from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, tiny_model, token_ids
+from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, batches_of, tiny_model, token_ids
 
 pytestmark = pytest.mark.usefixtures("_in_this_process")
 families = pytest.mark.parametrize("name", TINY_MODELS)
@@ -108,7 +108,7 @@ def test_native_files_wherever_a_native_config_can_say_it(name: str, tmp_path: P
 
 
 @decoders
-@pytest.mark.parametrize("sub_network", [three_quarters, heterogeneous, low_rank])
+@pytest.mark.parametrize("sub_network", [three_quarters, heterogeneous, low_rank, bands])
 def test_reloaded_generation_is_the_same_with_and_without_cache(name: str, sub_network: Any, tmp_path: Path) -> None:
     supernet, report = exported(name, sub_network, tmp_path / "model")
     ids = token_ids(batch_size=2, num_tokens=7)
@@ -131,7 +131,7 @@ def generate(model: Any, ids: torch.Tensor, *, use_cache: bool) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "phi3"])
-@pytest.mark.parametrize("sub_network", [heterogeneous, low_rank])
+@pytest.mark.parametrize("sub_network", [heterogeneous, low_rank, bands])
 def test_heterogeneous_models_export_to_graphs(name: str, sub_network: Any, tmp_path: Path) -> None:
     _, report = exported(name, sub_network, tmp_path / "model")
     model, ids = load(report), token_ids()
@@ -168,6 +168,35 @@ def test_ranks_stand_in_the_config_by_path_where_there_are_factors(tmp_path: Pat
     card = (report.folder / "README.md").read_text()
     assert "| layer before | q_proj (below 21) |" in card
     assert "| 3 | – | – | – | – | 7 | 8 | 9 |" in card
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_bands_stand_in_the_config_by_what_is_held(name: str, tmp_path: Path) -> None:
+    """A rank above break-even is held as whole rows; the head of qwen2 has a table of its own."""
+    _, report = exported(name, bands, tmp_path / "model")
+    config = json.loads((report.folder / "config.json").read_text())
+    assert config["embedding_bands"] == {"bands": [[6, 0], [20, 3], [70, 0]], "tied": name == "llama"}
+    assert not config["tie_word_embeddings"]
+    assert (report.folder / "banded_embedding.py").exists()
+    assert not (report.folder / "cut_attention.py").exists()
+    assert "| 20 | 3 |\n| 70 | – |" in (report.folder / "README.md").read_text()
+    with safe_open(report.folder / "model.safetensors", framework="pt") as file:
+        names = {name for name in file.keys() if "embed" in name or "lm_head" in name}  # noqa: SIM118 (no mapping)
+    embedding = {*(f"tables.{number}.weight" for number in range(3)), "projections.1.weight", "positions"}
+    untied = {"lm_head.weight"} if name == "qwen2" else set()
+    assert names == {f"model.embed_tokens.{part}" for part in embedding} | untied
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text", "bert"])
+def test_an_embedding_that_was_trained_comes_along_with_its_tokens(name: str, tmp_path: Path) -> None:
+    """Frequent ones are others than those that the supernet would take."""
+    counting, ids = Supernet(tiny_model(name)), token_ids()
+    counting.order_directions_by(batches_of(token_ids(8, seed=5)))
+    sub_network = bands(counting.shape)
+    model = trained(counting.extract(sub_network), seed=0)
+    weights, folder = OwnWeights.of(model), tmp_path / "model"
+    report = export(Supernet(tiny_model(name)), sub_network, target="huggingface", folder=folder, weights=weights)
+    assert_equal_logits(logits_of(load(report), ids), logits_of(model, ids))
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])

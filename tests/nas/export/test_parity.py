@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from nas.export import ExportError, export, huggingface, modeling_heterogeneous, parity
 from nas.export.parity import Parity, Reference, check_in_new_process, compare, fixed_input_ids, outputs_of
+from nas.supernet import banded_embedding
 from nas.supernet.supernet import Supernet
-from tests.nas.export.models import damage, heterogeneous, narrower
+from tests.nas.export.models import bands, damage, heterogeneous, narrower
 from tests.nas.supernet.tiny_models import tiny_model
 
 
@@ -38,7 +39,9 @@ def saved(tmp_path: Path) -> tuple[Path, Reference]:
     return tmp_path / "model", reference_of(model)
 
 
-@pytest.mark.parametrize(("name", "sub_network"), [("phi3", heterogeneous), ("distilbert", heterogeneous)])
+@pytest.mark.parametrize(
+    ("name", "sub_network"), [("phi3", heterogeneous), ("distilbert", heterogeneous), ("llama", bands)]
+)
 def test_new_process_confirms_an_export(name: str, sub_network: Any, tmp_path: Path) -> None:
     supernet = Supernet(tiny_model(name))
     report = export(supernet, sub_network(supernet.shape), target="huggingface", folder=tmp_path / "model")
@@ -67,7 +70,7 @@ def test_new_process_that_cannot_load_says_why(tmp_path: Path, monkeypatch: pyte
     assert check_in_new_process(tmp_path, reference_of(tiny_model("qwen2"))).problem.endswith("(exit status 3)")
 
 
-@pytest.mark.parametrize("module", [parity, modeling_heterogeneous])
+@pytest.mark.parametrize("module", [parity, modeling_heterogeneous, banded_embedding])
 def test_what_runs_elsewhere_imports_nothing_of_this_project(module: Any) -> None:
     tree = ast.parse(Path(module.__file__).read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

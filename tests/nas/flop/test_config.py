@@ -15,6 +15,7 @@ from nas.flop import FlopConfig, FlopError
         ({"learning_rate": 0.0}, r"learning_rate must be a finite number above 0, got 0\.0"),
         ({"gate_travel": float("inf")}, "gate_travel must be a finite number above 0, got inf"),
         ({"num_steps": 9}, "num_steps must be at least 10, got 9"),
+        ({"embedding_bands": -1}, "embedding_bands must be at least 0, got -1"),
         ({"num_whitening_batches": -1}, "num_whitening_batches must be at least 0, got -1"),
         ({"max_bad_steps": 0}, "max_bad_steps must be at least 1, got 0"),
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, got 0"),

@@ -16,6 +16,7 @@ def test_density_falls_by_a_cubic_curve_between_two_shares_of_the_steps() -> Non
     [
         ({"density": 0.0}, r"density must lie between 0 and 1, got 0.0"),
         ({"density": 1.0}, r"density must lie between 0 and 1, got 1.0"),
+        ({"density": 1.1, "embedding_rank": 4}, r"density must lie between 0 and 1, got 1.1"),
         ({"prune_from": 0.5}, r"begin before they end.*prune_from=0.5 and prune_until=0.4; choose 0.2 and 0.4"),
         ({"num_steps": 0}, r"num_steps must be at least 1, got 0"),
         ({"max_bad_steps": 0}, r"max_bad_steps must be at least 1, got 0"),
@@ -25,3 +26,7 @@ def test_density_falls_by_a_cubic_curve_between_two_shares_of_the_steps() -> Non
 def test_numbers_out_of_their_range(settings: dict[str, float], message: str) -> None:
     with pytest.raises(GrainError, match=message):
         GrainConfig(**{"density": 0.5, "num_steps": 10, **settings})  # type: ignore[arg-type]
+
+
+def test_all_units_may_stay_where_the_embedding_is_factorised() -> None:
+    assert GrainConfig(density=1.0, num_steps=10, embedding_rank=4).density_after(9) == 1

@@ -9,6 +9,7 @@ from evaluators.flops import count_flops
 from evaluators.parameters import unique_parameters
 from nas.pruners.costs import UnitCosts, flops_costs, parameter_costs
 from nas.supernet.supernet import Supernet
+from search_spaces.embedding import Band
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 from tests.nas.supernet.cut_sub_networks import cut_candidates
@@ -88,3 +89,20 @@ def test_matrices_at_ranks_cost_what_their_factors_do(name: str) -> None:
         extracted = supernet.extract(factorised)
         assert parameters.of(factorised) == sum(one.numel() for one in unique_parameters(extracted))
         assert flops.of(factorised) == count_flops(extracted, num_tokens=16)
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+@pytest.mark.parametrize("bands", [[(96, 5)], [(96, 31)], [(6, 0), (20, 3), (70, 9)]])
+def test_an_embedding_in_bands_costs_what_its_factors_do(name: str, bands: list[tuple[int, int]]) -> None:
+    """Whether the head shares its table (llama) or does not (qwen2), or there is none (bert)."""
+    supernet = Supernet(tiny_model(name))
+    parameters, flops = parameter_costs(supernet), flops_costs(supernet, context_tokens=16)
+    kept = tuple(Band(num_tokens=num_tokens, rank=rank) for num_tokens, rank in bands)
+    for base in (SubNetwork.full(supernet.shape), cut_candidates(supernet.shape)[-1]):
+        banded = replace(base, bands=kept)
+        extracted = supernet.extract(banded)
+        assert parameters.of(banded) == sum(one.numel() for one in unique_parameters(extracted))
+        assert flops.of(banded) == count_flops(extracted, num_tokens=16)
+        with supernet.activate(banded) as active:
+            assert parameters.of(banded) == sum(one.numel() for one in unique_parameters(active))
+    assert parameters.saved_by_bands(SubNetwork.full(supernet.shape)) == 0

@@ -16,6 +16,7 @@ from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from nas.supernet.training import TrainingStep
 from tests.nas.recovery.problems import batches_of
+from tests.nas.supernet.banded import SEVERAL, in_bands
 from tests.nas.supernet.test_supernet import candidates, random_ranking
 from tests.nas.supernet.tiny_models import tiny_model, token_ids
 
@@ -172,3 +173,17 @@ def test_as_many_examples_as_the_steps_need_unless_there_is_a_limit() -> None:
     assert LoraDistillation(steps=5, batch_size=3).num_sequences == 15
     assert LoraDistillation(steps=5, batch_size=3, max_sequences=7).num_sequences == 7
     assert LoraDistillation(steps=5, batch_size=3, max_sequences=70).num_sequences == 15
+
+
+def test_an_embedding_in_bands_comes_out_as_it_went_in() -> None:
+    """With the positions of its tokens, which are not those that the supernet would take."""
+    supernet = Supernet(tiny_model("llama"))
+    counting = Supernet(tiny_model("llama"))
+    counting.order_directions_by([Batch(inputs={"input_ids": token_ids(8, seed=5)})])
+    sub_network = in_bands(supernet, SEVERAL)
+    start = OwnWeights.of(counting.extract(sub_network))
+    weights = QUICK(supernet, sub_network, [Batch(inputs={"input_ids": token_ids(6)})], seed=0, start=start)
+    assert weights.parameters.keys() == start.parameters.keys()
+    same = {name for name, one in weights.parameters.items() if torch.equal(one, start.parameters[name])}
+    assert {name for name in start.parameters if "embed" in name} <= same
+    assert not any("q_proj" in name for name in same)

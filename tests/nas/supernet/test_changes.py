@@ -53,3 +53,12 @@ def test_a_parameter_is_put_back_in_its_place() -> None:
     assert module.weight.shape == (2, 3)
     changes.undo()
     assert list(before.items()) == list(module.named_parameters())
+
+
+def test_a_buffer_is_put_back_in_its_place() -> None:
+    module, changes = nn.BatchNorm1d(3), Changes()
+    before = module.running_mean
+    changes.set_buffer(module, "running_mean", torch.ones(5))
+    assert torch.equal(module.get_buffer("running_mean"), torch.ones(5))
+    changes.undo()
+    assert module.running_mean is before

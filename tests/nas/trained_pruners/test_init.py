@@ -20,6 +20,8 @@ def test_defaults_fill_what_is_not_given() -> None:
     options = resolved_options("grain", {"steps": 7, "learning_rate": 1})
     assert options == {**resolved_options("grain", {}), "steps": 7, "learning_rate": 1}
     assert trained_pruner("grain", {"steps": 7}) == GrainPruner(steps=7)
+    assert trained_pruner("grain", {"embedding_rank": 9}) == GrainPruner(embedding_rank=9)
+    assert trained_pruner("grain", {"embedding_rank": None}) == GrainPruner()
     assert trained_pruner("grain", {}) is TRAINED_PRUNERS["grain"]
 
 
@@ -34,6 +36,12 @@ def test_defaults_fill_what_is_not_given() -> None:
         ("grain", {"checkpoint_every": 0}, "option checkpoint_every of the pruner grain must be at least 1, got 0"),
         ("flop", {"max_bad_steps": -1}, "option max_bad_steps of the pruner flop must be at least 1, got -1"),
         ("flop", {"tensorboard": "on"}, "must be like its default False, got 'on'"),
+        (
+            "grain",
+            {"embedding_rank": 1.5},
+            "pruner grain must be a whole number or null, got 1.5",
+        ),
+        ("grain", {"embedding_rank": True}, "must be a whole number or null, got True"),
     ],
 )
 def test_what_is_no_option_is_refused(name: str, options: dict[str, Any], problem: str) -> None:
