@@ -1,5 +1,6 @@
 """Gated bands of the embedding: open they compute the model, settled what is folded; and FLOP prunes them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from transformers import BertConfig, BertForMaskedLM
 from nas.flop import FlopError, Step, flop
 from nas.flop.bands import GatedProjection, bands_at, fold_bands, put_band_gates, sizes_of_bands
 from nas.flop.layers import Place
+from nas.long_work.session import TrainingPlace
 from nas.supernet.banded_embedding import Projection, Whole
 from nas.supernet.supernet import Supernet
 from search_spaces.embedding import Band, BandWeights
@@ -99,6 +101,24 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     one, other = (flop(supernet, BATCHES, config(num_steps=10, embedding_bands=2)) for _ in range(2))
     assert one.sub_network == other.sub_network
     assert all(torch.equal(value, other.weights.parameters[key]) for key, value in one.weights.parameters.items())
+
+
+@pytest.mark.parametrize("last_step", [3, 18])  # while gates train, and once they are folded
+def test_a_run_cut_short_comes_to_the_same_weights(last_step: int, tmp_path: Path) -> None:
+    place = TrainingPlace(checkpoint=tmp_path / "checkpoint.pt")
+    chosen = config(embedding_bands=2, num_steps=20, checkpoint_every=1)
+
+    def stop(step: Step) -> None:
+        if step.number == last_step:
+            raise KeyboardInterrupt
+
+    whole = flop(Supernet(tiny_model("llama")), BATCHES, chosen)
+    with pytest.raises(KeyboardInterrupt):
+        flop(Supernet(tiny_model("llama")), BATCHES, chosen, on_step=stop, place=place)
+    resumed = flop(Supernet(tiny_model("llama")), BATCHES, chosen, place=place)
+    assert resumed.sub_network == whole.sub_network
+    assert resumed.losses == whole.losses
+    assert all(torch.equal(one, resumed.weights.parameters[key]) for key, one in whole.weights.parameters.items())
 
 
 def test_frequent_tokens_come_first() -> None:

@@ -8,6 +8,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from nas.grain import GrainError, GrainStep, grain
 from nas.grain.embedding import bands_of, student_of
+from nas.long_work.session import TrainingPlace
 from nas.pruners.costs import parameter_costs
 from nas.supernet.supernet import Supernet
 from search_spaces.embedding import Band
@@ -64,17 +65,17 @@ class _CutShortError(Exception):
 
 @pytest.mark.parametrize("last_step", [4, 9])  # while units leave, and once the small model trains
 def test_a_run_cut_short_comes_to_the_same_weights(last_step: int, tmp_path: Path) -> None:
-    supernet, checkpoint = small_weights("llama"), tmp_path / "checkpoint.pt"
+    supernet, place = small_weights("llama"), TrainingPlace(checkpoint=tmp_path / "checkpoint.pt")
 
     def stop(step: GrainStep) -> None:
         if step.number == last_step:
             raise _CutShortError
 
-    config = settings(embedding_rank=8)
+    config = settings(embedding_rank=8, checkpoint_every=1)
     sub_network, weights = grain(supernet, BATCHES, config)
     with pytest.raises(_CutShortError):
-        grain(supernet, BATCHES, config, on_step=stop, checkpoint=checkpoint, checkpoint_every=1)
-    resumed, resumed_weights = grain(supernet, BATCHES, config, checkpoint=checkpoint)
+        grain(supernet, BATCHES, config, on_step=stop, place=place)
+    resumed, resumed_weights = grain(supernet, BATCHES, config, place=place)
     assert resumed == sub_network
     assert all(torch.equal(one, resumed_weights.parameters[key]) for key, one in weights.parameters.items())
 
