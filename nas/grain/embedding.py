@@ -31,7 +31,7 @@ def bands_of(shape: SupernetShape, rank: int | None) -> tuple[Band, ...] | None:
     most = whole.break_even_rank(shape.hidden_size)
     if not 0 < rank <= most:
         raise GrainError(
-            f"embedding_rank must lie between 1 and {most}, from which on the factors of {shape.vocab_size} rows of "
+            f"embedding_rank must lie between 1 and {most}, above which the factors of {shape.vocab_size} rows of "
             f"{shape.hidden_size} numbers hold more than these, got {rank}; choose {max(1, most * 3 // 4)}, or null."
         )
     return (Band(num_tokens=shape.vocab_size, rank=rank),)
