@@ -23,7 +23,7 @@ def without_progress_bars() -> Iterator[None]:
 def without_hub_warnings() -> Iterator[None]:
     """Hides what the hub's client logs of every attempt at a connection; what it raises after the last says it all."""
     verbosity = hub_logging.get_verbosity()
-    hub_logging.set_verbosity_error()
+    hub_logging.set_verbosity(hub_logging.ERROR)
     try:
         yield
     finally:
