@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR
 
 from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging
@@ -23,7 +24,7 @@ def without_progress_bars() -> Iterator[None]:
 def without_hub_warnings() -> Iterator[None]:
     """Hides what the hub's client logs of every attempt at a connection; what it raises after the last says it all."""
     verbosity = hub_logging.get_verbosity()
-    hub_logging.set_verbosity(hub_logging.ERROR)
+    hub_logging.set_verbosity(ERROR)
     try:
         yield
     finally:
