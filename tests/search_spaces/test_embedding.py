@@ -1,10 +1,14 @@
 """Bands of tokens: what their factors hold, and how a vocabulary is split."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from search_spaces.embedding import Band, BandWeights, band_sizes
+from search_spaces.low_rank import bands_kept
+from search_spaces.sub_network import SubNetwork
+from tests.search_spaces.spaces import GQA
 
 
 def test_from_break_even_on_rows_are_held_whole() -> None:
@@ -43,3 +47,10 @@ def test_too_many_bands(vocab_size: int, num_bands: int, most: int) -> None:
 def test_a_band_holds_tokens_and_has_a_rank(num_tokens: int, rank: int) -> None:
     with pytest.raises(ValueError, match="must hold a token and have a rank of at least 0, got Band"):
         Band(num_tokens=num_tokens, rank=rank)
+
+
+def test_the_share_that_bands_keep() -> None:
+    full = SubNetwork.full(replace(GQA, vocab_size=60))
+    assert bands_kept(full) == 1
+    banded = replace(full, bands=(Band(num_tokens=10, rank=0), Band(num_tokens=50, rank=4)))
+    assert bands_kept(banded) == (10 * 16 + 4 * (50 + 16)) / (60 * 16)
