@@ -6,8 +6,9 @@ r"""The front of a trained supernet against that of the same model untrained, an
 
 Every system may judge as many sub-networks. Searches, with the same config before and after training, choose theirs by
 themselves; each pruner's are its results on the untrained model at so many budgets of parameters, evenly from the least
-share to the whole. Judged are perplexity, decode latency as a ratio to the supernet's (measured in alternation), the
-score of one more evaluator, and parameters. From the same sub-networks come
+share to the whole (and those of ``--trained-pruners`` on trained models). Judged are perplexity, decode latency as a
+ratio to the supernet's (measured in alternation), the score of one more evaluator, and parameters. From the same
+sub-networks come
 
 - ``hypervolume`` for perplexity and latency, and for the score and latency. The reference point is fixed: four times
   the untrained perplexity (on a logarithmic axis), the score of chance, and 1.05 times its latency.
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--strategy", default="nsga2")
     parser.add_argument("--seeds", nargs="+", default=["uniform", "obs", "block_influence"], help="of the searches")
     parser.add_argument("--pruners", nargs="*", default=list(PRUNERS))
+    parser.add_argument("--trained-pruners", nargs="*", default=["obs"], help="to be judged on trained models, too")
     parser.add_argument("--max-s", type=float, default=0.6, help="seconds of repeats for each latency at most")
     parser.add_argument("--rows", type=Path, help="rows judged so far, one JSON object a line; more are added")
     options = parser.parse_args()
@@ -90,16 +92,13 @@ def read_rows(path: Path | None) -> list[Row]:
 
 def judged(options: argparse.Namespace, done: set[str]) -> Iterator[Row]:
     """Rows of every system that is not done, a system at a time."""
-    searches = {"search, untrained": options.model}
-    searches |= {f"search, {name}": folder for name, _, folder in (one.partition("=") for one in options.trained)}
-    for system, model in searches.items():
-        if system not in done:
+    trained = {name: folder for name, _, folder in (one.partition("=") for one in options.trained)}
+    for name, model in {"untrained": options.model, **trained}.items():
+        if (system := f"search, {name}") not in done:
             yield from searched(system, model, options)
-    if set(options.pruners) - done:
-        bench = Bench(options)
-        for pruner in options.pruners:
-            if pruner not in done:
-                yield from bench.pruned(pruner)
+    yield from pruned(options.model, {pruner: pruner for pruner in options.pruners}, done, options)
+    for name, model in trained.items():
+        yield from pruned(model, {f"{one}, {name}": one for one in options.trained_pruners}, done, options)
 
 
 def evaluators_of(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -135,12 +134,21 @@ def searched(system: str, model: str, options: argparse.Namespace) -> list[Row]:
     return [row(system, trial.source, trial.measurements, supernet) for trial in complete]
 
 
-class Bench:
-    """Judges the results of pruners on the untrained model."""
+def pruned(model: str, pruners: Mapping[str, str], done: set[str], options: argparse.Namespace) -> Iterator[Row]:
+    """What pruners made of a model, by the names of the systems."""
+    if set(pruners) - done:
+        bench = Bench(model, options)
+        for system, pruner in pruners.items():
+            if system not in done:
+                yield from bench.pruned(system, pruner)
 
-    def __init__(self, options: argparse.Namespace) -> None:
+
+class Bench:
+    """Judges the results of pruners on one model."""
+
+    def __init__(self, model: str, options: argparse.Namespace) -> None:
         self._num_budgets = options.evaluations
-        self._supernet = Supernet.load(options.model, device="cpu")
+        self._supernet = Supernet.load(model, device="cpu")
         self._costs = parameter_costs(self._supernet)
         self._evaluators = [
             make_evaluator(name, **arguments) for one in evaluators_of(options) for name, arguments in one.items()
@@ -152,7 +160,7 @@ class Bench:
         self._judge = Judge(self._supernet, self._evaluators)
         self._full = self._judge.measure(SubNetwork.full(self._supernet.shape), self._evaluators, {})
 
-    def pruned(self, pruner: str) -> Iterator[Row]:
+    def pruned(self, system: str, pruner: str) -> Iterator[Row]:
         """One row for each budget that the pruner can keep within."""
         shape = self._supernet.shape
         for share in np.linspace(LEAST_SHARE, 1.0, self._num_budgets, endpoint=False):
@@ -161,7 +169,7 @@ class Bench:
             except BudgetTooSmallError:
                 continue
             measured = self._judge.measure(sub_network, self._evaluators, self._full)
-            yield row(pruner, pruner, measured, self._full)
+            yield row(system, pruner, measured, self._full)
 
 
 def row(system: str, source: str, measured: Mapping[str, Measurement], supernet: Mapping[str, Measurement]) -> Row:
