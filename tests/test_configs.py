@@ -131,7 +131,8 @@ def training(request: pytest.FixtureRequest) -> TrainSupernetConfig:
 
 
 def test_there_are_trainings_here_and_on_a_gpu() -> None:
-    assert {load_training_config(path).model.name for path in TRAININGS} == {"bundled", "meta-llama/Llama-3.2-1B"}
+    models = {load_training_config(path).model.name for path in TRAININGS}
+    assert models == {"bundled", "meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.1-8B"}
 
 
 def test_the_resolved_config_is_the_same_training(training: TrainSupernetConfig) -> None:
