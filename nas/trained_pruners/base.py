@@ -47,16 +47,16 @@ class TrainedPruner(Protocol):
         """
 
 
-def require_counts(name: str, **counts: int) -> None:
+def require_counts(name: str, *, least: int = 1, **counts: int) -> None:
     """Checks options that count something.
 
     Raises:
-        PrunerInputError: One is below 1.
+        PrunerInputError: One is below ``least``.
     """
     for option, count in counts.items():
-        if count < 1:
+        if count < least:
             raise PrunerInputError(
-                f"The option {option} of the pruner {name} must be at least 1, got {count}; raise it."
+                f"The option {option} of the pruner {name} must be at least {least}, got {count}; raise it."
             )
 
 

@@ -29,7 +29,7 @@ class FlopPruner:
         tensorboard: Whether scalars are written, where there is a place for them.
 
     Raises:
-        PrunerInputError: A count below 1.
+        PrunerInputError: A count below 1, or fewer than no bands.
     """
 
     steps: int = 500
@@ -42,6 +42,7 @@ class FlopPruner:
 
     def __post_init__(self) -> None:
         require_counts("flop", checkpoint_every=self.checkpoint_every, max_bad_steps=self.max_bad_steps)
+        require_counts("flop", least=0, embedding_bands=self.embedding_bands)
 
     def __call__(
         self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep, place: TrainingPlace = NOWHERE

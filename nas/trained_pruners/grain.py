@@ -32,7 +32,7 @@ class GrainPruner:
         tensorboard: Whether scalars are written, where there is a place for them.
 
     Raises:
-        PrunerInputError: A count below 1.
+        PrunerInputError: A count or a rank below 1.
     """
 
     steps: int = 500
@@ -48,6 +48,8 @@ class GrainPruner:
 
     def __post_init__(self) -> None:
         require_counts("grain", checkpoint_every=self.checkpoint_every, max_bad_steps=self.max_bad_steps)
+        if self.embedding_rank is not None:
+            require_counts("grain", embedding_rank=self.embedding_rank)
 
     def __call__(
         self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep, place: TrainingPlace = NOWHERE

@@ -34,6 +34,8 @@ def test_defaults_fill_what_is_not_given() -> None:
         ("flop", {"steps": True}, "must be like its default 500, got True"),
         ("grain", {"bfloat16": 1}, "must be like its default False, got 1"),
         ("grain", {"checkpoint_every": 0}, "option checkpoint_every of the pruner grain must be at least 1, got 0"),
+        ("flop", {"embedding_bands": -1}, "option embedding_bands of the pruner flop must be at least 0, got -1"),
+        ("grain", {"embedding_rank": 0}, "option embedding_rank of the pruner grain must be at least 1, got 0"),
         ("flop", {"max_bad_steps": -1}, "option max_bad_steps of the pruner flop must be at least 1, got -1"),
         ("flop", {"tensorboard": "on"}, "must be like its default False, got 'on'"),
         (
