@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from evaluators.inputs import Batch
+from nas.accelerating import batch_of_step
 
 
 class DataError(ValueError):
@@ -55,7 +56,8 @@ class Sequences:
     def batch(self, number: int) -> Batch:
         """The batch of that number; the same on every call."""
         epoch, position = divmod(number, len(self.ids_ST) // self.batch_size)
-        rows = _order(len(self.ids_ST), self.seed, epoch)[position * self.batch_size :][: self.batch_size]
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.ids_ST))
+        rows = order[position * self.batch_size :][: self.batch_size]
         return Batch(inputs={"input_ids": self.ids_ST[torch.from_numpy(rows)]})
 
 
@@ -73,10 +75,4 @@ class Examples:
 
     def batch(self, number: int) -> Batch:
         """The batch of that number; the same on every call."""
-        epoch, position = divmod(number, len(self.batches))
-        return self.batches[int(_order(len(self.batches), self.seed, epoch)[position])]
-
-
-def _order(count: int, seed: int, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    order: np.ndarray[tuple[int], np.dtype[np.int64]] = np.random.default_rng((seed, epoch)).permutation(count)
-    return order
+        return batch_of_step(self.batches, self.seed, number)

@@ -18,7 +18,7 @@ from search_spaces.sub_network import InvalidSubNetworkError, SubNetwork
 from tests.nas.supernet.banded import BELOW_BREAK_EVEN, KINDS, SEVERAL, Bands, in_bands
 from tests.nas.supernet.cut_sub_networks import cut_candidates
 from tests.nas.supernet.test_own_weights import trained
-from tests.nas.supernet.test_supernet import _generate, assert_equal_logits, logits_of
+from tests.nas.supernet.test_supernet import assert_cached_generation_equals_uncached, assert_equal_logits, logits_of
 from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, VOCAB_SIZE, batches_of, tiny_model, token_ids
 
 families = pytest.mark.parametrize("name", TINY_MODELS)
@@ -148,12 +148,7 @@ def test_gradients_of_a_tied_table_are_the_sum_of_both_places_taken_once(bands: 
 def test_cached_generation_equals_uncached(name: str, extracted: bool) -> None:
     supernet, ids = counted(name), token_ids(2, 6)
     sub_network = in_bands(supernet, SEVERAL, cut_candidates(supernet.shape)[0])
-    if extracted:
-        generated = [_generate(supernet.extract(sub_network), ids, cached) for cached in (True, False)]
-    else:
-        with supernet.activate(sub_network) as model:
-            generated = [_generate(model, ids, cached) for cached in (True, False)]
-    assert torch.equal(*generated)
+    assert_cached_generation_equals_uncached(supernet, sub_network, ids, extracted=extracted)
 
 
 @families

@@ -11,7 +11,7 @@ from search_spaces.sub_network import SubNetwork
 from tests.nas.supernet.cut_sub_networks import cut_candidates
 from tests.nas.supernet.test_own_weights import trained
 from tests.nas.supernet.test_supernet import (
-    _generate,
+    assert_cached_generation_equals_uncached,
     decoders,
     families,
     logits_of,
@@ -89,12 +89,7 @@ def test_ranked_supernet_computes_the_same(name: str) -> None:
 def test_cached_generation_equals_uncached(name: str, extracted: bool) -> None:
     supernet, ids = Supernet(tiny_model(name).double()), token_ids(batch_size=2, num_tokens=7)
     for sub_network in cut_candidates(supernet.shape, num_random=3):
-        if extracted:
-            generated = [_generate(supernet.extract(sub_network), ids, cached) for cached in (True, False)]
-        else:
-            with supernet.activate(sub_network) as model:
-                generated = [_generate(model, ids, cached) for cached in (True, False)]
-        assert torch.equal(*generated)
+        assert_cached_generation_equals_uncached(supernet, sub_network, ids, extracted=extracted)
 
 
 @families

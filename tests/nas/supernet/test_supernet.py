@@ -203,12 +203,18 @@ def sublayer_extra(layer: torch.nn.Module, sublayer: Sublayer, own_module: str |
 def test_cached_generation_equals_uncached(name: str, extracted: bool) -> None:
     supernet, ids = Supernet(tiny_model(name).double()), token_ids(batch_size=2, num_tokens=7)
     for sub_network in candidates(supernet.shape):
-        if extracted:
-            generated = [_generate(supernet.extract(sub_network), ids, cached) for cached in (True, False)]
-        else:
-            with supernet.activate(sub_network) as model:
-                generated = [_generate(model, ids, cached) for cached in (True, False)]
-        assert torch.equal(*generated)
+        assert_cached_generation_equals_uncached(supernet, sub_network, ids, extracted=extracted)
+
+
+def assert_cached_generation_equals_uncached(
+    supernet: Supernet, sub_network: SubNetwork, ids: torch.Tensor, *, extracted: bool
+) -> None:
+    if extracted:
+        generated = [_generate(supernet.extract(sub_network), ids, cached) for cached in (True, False)]
+    else:
+        with supernet.activate(sub_network) as model:
+            generated = [_generate(model, ids, cached) for cached in (True, False)]
+    assert torch.equal(*generated)
 
 
 def _generate(model: torch.nn.Module, ids: torch.Tensor, use_cache: bool) -> torch.Tensor:

@@ -20,7 +20,7 @@ from search_spaces.sub_network import SubNetwork
 from tests.nas.supernet.test_supernet import (
     DECODERS,
     TINY_MODELS,
-    _generate,
+    assert_cached_generation_equals_uncached,
     assert_equal_logits,
     logits_of,
     num_parameters,
@@ -135,12 +135,7 @@ def test_parameters_and_flops_are_those_of_the_factors(name: str) -> None:
 def test_cached_generation_equals_uncached(name: str, extracted: bool) -> None:
     supernet, ids = Supernet(tiny_model(name).double()), token_ids(batch_size=2, num_tokens=7)
     sub_network = random_ranks(supernet)
-    if extracted:
-        generated = [_generate(supernet.extract(sub_network), ids, cached) for cached in (True, False)]
-    else:
-        with supernet.activate(sub_network) as model:
-            generated = [_generate(model, ids, cached) for cached in (True, False)]
-    assert torch.equal(*generated)
+    assert_cached_generation_equals_uncached(supernet, sub_network, ids, extracted=extracted)
 
 
 def test_ranks_are_views_of_one_pair_of_factors() -> None:
