@@ -19,7 +19,7 @@ from nas.flop.gates import first_logits, sampled, soft
 from nas.flop.layers import Place
 from nas.supernet.banded_embedding import BandedEmbedding, Projection, Whole
 from nas.supernet.changes import Changes
-from nas.supernet.embedding_bands import TokenBands, put_bands
+from nas.supernet.embedding_bands import FACTORISABLE, TokenBands, put_bands
 from nas.supernet.low_rank.stand_ins import costs_less
 from search_spaces.embedding import Band, band_sizes
 from search_spaces.shape import SupernetShape
@@ -77,10 +77,7 @@ def sizes_of_bands(shape: SupernetShape, num_bands: int) -> tuple[int, ...]:
     if not num_bands:
         return ()
     if not shape.vocab_size:
-        raise FlopError(
-            f"embedding_bands needs a model whose embedding is one plain table as wide as its residual stream, and "
-            f"whose head, if it shares the table, has no bias, got {num_bands} for one that is not so; set it to 0."
-        )
+        raise FlopError(f"embedding_bands needs {FACTORISABLE}, got {num_bands} for one that is not so; set it to 0.")
     try:
         return band_sizes(shape.vocab_size, num_bands)
     except ValueError as error:

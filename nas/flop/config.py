@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas.long_work import FREE_TO_CHANGE
+from nas.long_work import without_free
 
 
 class FlopError(ValueError):
@@ -84,7 +84,7 @@ class FlopConfig:
     @property
     def decisive(self) -> dict[str, Any]:
         """What the result depends on."""
-        return {name: value for name, value in asdict(self).items() if name not in {*FREE_TO_CHANGE, "device"}}
+        return without_free(asdict(self), "device")
 
     @property
     def num_warmup_steps(self) -> int:

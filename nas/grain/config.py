@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from nas.long_work import FREE_TO_CHANGE
+from nas.long_work import without_free
 
 
 class GrainError(ValueError):
@@ -75,7 +75,7 @@ class GrainConfig:
     @property
     def decisive(self) -> dict[str, Any]:
         """What the result depends on."""
-        return {name: value for name, value in asdict(self).items() if name not in FREE_TO_CHANGE}
+        return without_free(asdict(self))
 
     @property
     def last_removal(self) -> int:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from evaluators.inputs import Batch
 from nas.grain.config import GrainError
 from nas.supernet.changes import Changes
-from nas.supernet.embedding_bands import TokenBands, put_bands
+from nas.supernet.embedding_bands import FACTORISABLE, TokenBands, put_bands
 from nas.supernet.supernet import Supernet
 from search_spaces.embedding import Band
 from search_spaces.shape import SupernetShape
@@ -23,10 +23,7 @@ def bands_of(shape: SupernetShape, rank: int | None) -> tuple[Band, ...] | None:
     if rank is None:
         return None
     if not shape.vocab_size:
-        raise GrainError(
-            "embedding_rank needs a model whose embedding is one plain table as wide as its residual stream, and whose "
-            f"head, if it shares the table, has no bias, got {rank} for one that is not so; set it to null."
-        )
+        raise GrainError(f"embedding_rank needs {FACTORISABLE}, got {rank} for one that is not so; set it to null.")
     whole = Band(num_tokens=shape.vocab_size, rank=0)
     most = whole.break_even_rank(shape.hidden_size)
     if not 0 < rank <= most:

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from evaluators.inputs import Batch
 from nas.accelerating import batch_of_step
-from nas.long_work import FREE_TO_CHANGE
+from nas.long_work import without_free
 from nas.long_work.bad_steps import BadSteps
 from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples, restore_optimizer, restore_parameters
 from nas.long_work.session import NOWHERE, Session, TrainingPlace
@@ -116,14 +116,13 @@ class LoraDistillation:
             return OwnWeights.of(student)
 
         def belongs_to() -> dict[str, Any]:
-            free = {*FREE_TO_CHANGE, "max_sequences"}
             return {
                 "method": "lora_distillation",
                 "model": fingerprint(supernet.model),
                 "sub-network": fingerprint(student),
                 "examples": fingerprint_of_examples(batch.inputs for batch in batches),
                 "seed": seed,
-                **{name: value for name, value in asdict(self).items() if name not in free},
+                **without_free(asdict(self), "max_sequences"),
             }
 
         generator = torch.Generator().manual_seed(seed)

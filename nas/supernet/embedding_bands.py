@@ -22,6 +22,12 @@ from nas.supernet.changes import Changes
 from nas.supernet.low_rank.factors import Factors
 from search_spaces.embedding import Band
 
+FACTORISABLE = (
+    "a model whose embedding is one plain table as wide as its residual stream, and whose head, if it shares the "
+    "table, has no bias"
+)
+"""What ``plain_table`` asks for, in the words of an error."""
+
 
 def plain_table(model: PreTrainedModel) -> nn.Embedding | None:
     """The token embedding where it may be factorised, else None.
