@@ -40,7 +40,7 @@ quickstart: $(INSTALLED) ## Run a small search on the CPU (OUT=folder)
 	$(BIN)/nas search configs/quickstart.yaml $(if $(OUT),--out "$(OUT)")
 
 # One thread unless you say otherwise: the tests' models are tiny, and on a busy machine threads wait for each other.
-# So two to four tests run at once instead; four processes hold 6 GB. One after the other: `make test ARGS="-n 0"`.
+# So up to four tests run at once instead, in processes of 2 GB at most. One after the other: `make test ARGS="-n 0"`.
 test: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED) ## Run the tests (ARGS="-k pareto")
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
