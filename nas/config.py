@@ -16,7 +16,7 @@ from evaluators import EVALUATORS
 from nas.amount import AmountError, parse_amount, parse_duration_s
 from nas.config_reading import ConfigError, Named, Section, known, parse_record, read_text, validated
 from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, SpaceConfig, by_name
-from nas.pruners import PRUNERS
+from nas.pruners import ALL_PRUNERS
 from nas.recovery import FINALIST_RECOVERIES, RECOVERY_NAMES, resolved_options
 from nas.strategies import STRATEGIES
 from nas.supernet_training.config import SupernetTrainingConfig
@@ -32,7 +32,7 @@ class PartConfig(Named):
     name: known(list(EVALUATORS), "an evaluator")  # type: ignore[valid-type]
 
 
-_SEEDS = ChainMap[str, Any](TRAINED_PRUNERS, PRUNERS)
+_SEEDS = ChainMap[str, Any](TRAINED_PRUNERS, ALL_PRUNERS)
 
 
 class StrategyConfig(Section):

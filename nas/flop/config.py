@@ -28,7 +28,8 @@ class FlopConfig:
             Gates begin at 15 to -1 and close at about -2.4.
         multiplier_learning_rate: Of the two multipliers, which ascend.
         curvature: What the multiplier of the squared violation begins at.
-        num_whitening_batches: Batches whose activations sort the directions at the start; 0 for plain SVD.
+        num_whitening_batches: Batches whose activations sort the directions at the start, and whose losses sort the
+            gates; 0 for plain SVD.
         weight_decay: Of matrices; never of gates.
         max_grad_norm: Longer gradients of the weights are scaled down to it.
         mixed_precision: ``no``, ``bf16`` or ``fp16``, as accelerate takes it; the weights trained are float32.
