@@ -74,17 +74,16 @@ def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal
     """The supernet, the smallest, then the proposals, no sub-network twice.
 
     A proposal takes the sizes of the nearest candidate of the space, and of the units it kept the best ones by the
-    search's ranking: so it stays within what the space allows, and stays the pruner's. One of ranks is a seed outside of
-    a space that has none.
+    search's ranking: so it stays within what the space allows, and stays the pruner's. One of ranks is a seed
+    outside of a space that has none.
     """
     ends = [(largest(space), "supernet"), (smallest(space), "smallest")]
     found = [Seed(candidate=end, sub_network=space.sub_network(end), source=source) for end, source in ends]
     for one in proposals:
         candidate = space.nearest(one.sub_network)
         sizes = space.sub_network(candidate)
-        if (
-            one.sub_network.ranks_LM is not None and sizes.ranks_LM is None
-        ):  # the space has no ranks, or no such low ones
+        has_ranks = one.sub_network.ranks_LM is not None
+        if has_ranks and sizes.ranks_LM is None:
             found.append(Seed(candidate=None, sub_network=one.sub_network, source=one.source))
             continue
         sub_network = cut_down(one.sub_network, sizes, ranking)
