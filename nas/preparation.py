@@ -235,7 +235,7 @@ def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[B
     Raises:
         PreparationError: The space cuts heads, which output weights alone cannot mend.
     """
-    if config.recovery.type == "none" or config.recovery.is_of_finalists:
+    if not config.recovery.is_inside_trials:
         return None
     if config.space.type in RANKED_WITHIN_HEADS:
         raise PreparationError(

@@ -191,6 +191,11 @@ def prune(
     """
     require_known(pruner)
     _require_spendable(pruning, pruner, limit)
+    if pruner in RANK_PRUNERS and config.recovery.is_inside_trials:
+        raise PreparationError(
+            f"The recovery {config.recovery.type} recovers what removed units did, and {pruner} removes none; set "
+            "recovery.type to none, or to lora_distillation."
+        )
     judge = Judge(
         pruning.supernet, pruning.evaluators, make_recoverer(config, pruning.supernet, pruning.evidence.batches)
     )
