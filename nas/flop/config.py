@@ -25,7 +25,7 @@ class FlopConfig:
         settled_share: Of the steps, the last ones, in which gates are fixed and folded, and weights alone are trained.
         learning_rate: Of the weights; it rises linearly over the first twentieth of the steps and falls linearly to 0.
         gate_travel: How far the logit of a gate can move while the target sinks: their rate is that by those steps.
-            Gates begin at 45 to -3 and close at about -2.4.
+            Gates begin at 15 to -1 and close at about -2.4.
         multiplier_learning_rate: Of the two multipliers, which ascend.
         curvature: What the multiplier of the squared violation begins at.
         num_whitening_batches: Batches whose activations sort the directions at the start, and whose losses sort the
@@ -48,7 +48,7 @@ class FlopConfig:
     warmup_share: float = 0.3
     settled_share: float = 0.5
     learning_rate: float = 1e-4
-    gate_travel: float = 72.0
+    gate_travel: float = 24.0
     multiplier_learning_rate: float = 5.0
     curvature: float = 50.0
     num_whitening_batches: int = 16

@@ -18,10 +18,10 @@ EPSILON = 1e-6
 LOW, HIGH = -0.1, 1.1
 SHIFT = math.log(HIGH / -LOW)
 SOFTNESS = 0.8
-FIRST_LOGIT, LAST_LOGIT = 45.0, -3.0
+FIRST_LOGIT, LAST_LOGIT = 15.0, -1.0
 """Gates begin open, the less so the less their direction matters: the order is known beforehand, and the steps of a
-noisy gradient should not change it before it is learnt. So far apart, an eighth of the gates is half open at a time,
-and the model computes with little noise."""
+noisy gradient should not change it before it is learnt. Further apart than that, the highest would never move, for the
+gradient of their open probability vanishes."""
 
 
 def first_logits(num_directions: int) -> Tensor:
