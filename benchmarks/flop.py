@@ -8,6 +8,7 @@ with the supernet. Rows are printed as they come:
 
 - ``flop``: factors from activation-whitened SVD, gates and weights trained together, then the weights alone.
 - ``svd`` and ``svd_whitened``: the same share for every matrix, then training; by singular values, or by activations.
+- ``fisher_ranks``: the ranks worth most to the loss, then training.
 - ``magnitude_neurons``: all heads, and the neurons of largest weights over all layers.
 - ``magnitude``: the same share of heads and neurons in every layer.
 """
@@ -26,7 +27,7 @@ from evaluators.base import Subject
 from evaluators.inputs import Batch
 from evaluators.latency.contention import CpuLoad
 from nas.flop import FlopConfig, Step, flop, train_sub_network
-from nas.pruners import PRUNERS, Evidence, parameter_costs
+from nas.pruners import PRUNERS, Evidence, parameter_costs, pruner_named
 from nas.pruners.kcm import keep_neurons
 from nas.supernet.calibration import calibration_batches
 from nas.supernet.own_weights import OwnWeights
@@ -135,6 +136,15 @@ def whitened(supernet: Supernet, batches: list[Batch], config: FlopConfig) -> Su
     return uniform_ranks(supernet.shape, config.keep)
 
 
+def allocated(supernet: Supernet, batches: list[Batch], config: FlopConfig) -> SubNetwork:
+    """Ranks by what directions are worth to the loss on the first batches."""
+    few = batches[: config.num_whitening_batches]
+    supernet.order_directions_by(few)
+    costs = parameter_costs(supernet)
+    budget = costs.budget_for(supernet.shape, share=config.keep)
+    return pruner_named("fisher_ranks")(Evidence(supernet, few), costs, budget)
+
+
 def fewer_neurons(supernet: Supernet, batches: list[Batch], config: FlopConfig) -> SubNetwork:
     """Magnitude over all layers, heads untouched."""
     costs = parameter_costs(supernet)
@@ -153,6 +163,7 @@ def fewer_units(supernet: Supernet, batches: list[Batch], config: FlopConfig) ->
 FIXED: dict[str, Callable[[Supernet, list[Batch], FlopConfig], SubNetwork]] = {
     "svd": truncated,
     "svd_whitened": whitened,
+    "fisher_ranks": allocated,
     "magnitude_neurons": fewer_neurons,
     "magnitude": fewer_units,
 }

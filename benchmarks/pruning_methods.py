@@ -11,7 +11,8 @@ What was reached is in the record beside the share asked for.
     python benchmarks/pruning_methods.py --text valid.txt --evaluate '{"perplexity": {"text": "test.txt"}}'
 
 Beside the pruners there are ablations, which are no part of the product (``--pruners kcm neurons_magnitude ...``): all
-heads kept, as KCM does, and neurons chosen by magnitude, by either half of KCM's score, or at random. The recovery
+heads kept, as KCM does, and neurons chosen by magnitude, by either half of KCM's score, or at random; or the same share
+of every matrix's weights, by its sorted directions (``truncated_svd``, beside ``fisher_ranks``). The recovery
 ``mask_tuning_smaller_teacher`` follows the same pruner's model at the square root of the share, as Kwon et al. do.
 
 Each row is printed as it comes; with ``--rows FILE`` it is added to a file, and what that file holds is not measured
@@ -43,7 +44,7 @@ from evaluators.latency.contention import CpuLoad
 from nas.judge import Judge
 from nas.latency_tables import measure_latency_table
 from nas.objectives import InfeasibleBudgetError
-from nas.pruners import PRUNERS, BudgetTooSmallError, Evidence, UnitCosts, flops_costs
+from nas.pruners import ALL_PRUNERS, PRUNERS, BudgetTooSmallError, Evidence, UnitCosts, flops_costs
 from nas.pruners.base import Pruner
 from nas.pruners.kcm import data_scores, keep_neurons, weight_scores
 from nas.pruning import LatencyAim
@@ -52,6 +53,7 @@ from nas.recovery.mask_tuning import mask_tuning
 from nas.recovery.recoverer import Recoverer
 from nas.supernet.calibration import calibration_batches
 from nas.supernet.supernet import Supernet
+from search_spaces.low_rank import uniform_ranks
 from search_spaces.sub_network import SubNetwork
 
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
@@ -75,7 +77,20 @@ def neurons_by(scores: Callable[[Evidence], NDArray[np.float64]]) -> Pruner:
     return prune
 
 
+def truncated_svd(evidence: Evidence, costs: UnitCosts, budget: float) -> SubNetwork:
+    """The same share of every matrix's weights, the largest within the budget."""
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        share = (low + high) / 2
+        low, high = (share, high) if costs.of(uniform_ranks(evidence.shape, share)) <= budget else (low, share)
+    found = uniform_ranks(evidence.shape, low)
+    if costs.of(found) > budget:
+        raise BudgetTooSmallError.of(costs.name, "rank 1 everywhere", least=costs.of(found), received=budget)
+    return found
+
+
 ABLATIONS: dict[str, Pruner] = {
+    "truncated_svd": truncated_svd,
     "neurons_magnitude": neurons_by(lambda evidence: evidence.scores("magnitude").neurons_LN),
     "neurons_r2": neurons_by(weight_scores),
     "neurons_d2": neurons_by(data_scores),
@@ -84,7 +99,7 @@ ABLATIONS: dict[str, Pruner] = {
     ),
 }
 SMALLER_TEACHER = "mask_tuning_smaller_teacher"
-PRUNING = {**PRUNERS, **ABLATIONS}
+PRUNING = {**ALL_PRUNERS, **ABLATIONS}
 Row = dict[str, Any]
 
 
@@ -160,6 +175,7 @@ def compare(
     """Rows of one seed that are not done, as they come."""
     batches = examples(supernet, seed, options)
     evidence = Evidence(supernet, batches, seed=seed)
+    supernet.order_directions_by(batches)
     few = batches[: max(1, options.recover_examples // options.batch_size)]
     judges = {
         name: Judge(supernet, evaluators, None if name == "none" else Recoverer(RECOVERIES[name], supernet, few))

@@ -16,7 +16,7 @@ from evaluators import EVALUATORS
 from nas.amount import AmountError, parse_amount, parse_duration_s
 from nas.config_reading import ConfigError, Named, Section, known, parse_record, read_text, validated
 from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, SpaceConfig, by_name
-from nas.pruners import PRUNERS
+from nas.pruners import ALL_PRUNERS, RANK_PRUNERS
 from nas.recovery import FINALIST_RECOVERIES, RECOVERY_NAMES, resolved_options
 from nas.strategies import STRATEGIES
 from nas.supernet_training.config import SupernetTrainingConfig
@@ -32,7 +32,7 @@ class PartConfig(Named):
     name: known(list(EVALUATORS), "an evaluator")  # type: ignore[valid-type]
 
 
-_SEEDS = ChainMap[str, Any](TRAINED_PRUNERS, PRUNERS)
+_SEEDS = ChainMap[str, Any](TRAINED_PRUNERS, ALL_PRUNERS)
 
 
 class StrategyConfig(Section):
@@ -66,6 +66,11 @@ class RecoveryConfig(Section):
     def is_of_finalists(self) -> bool:
         """Whether it is done at the end of a search, not in every trial."""
         return self.type in FINALIST_RECOVERIES
+
+    @property
+    def is_inside_trials(self) -> bool:
+        """Whether it is done in every trial."""
+        return self.type != "none" and not self.is_of_finalists
 
 
 def _without_off(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,10 +183,13 @@ class SearchConfig(Section):
 
     @model_validator(mode="after")
     def _recovers_units(self) -> Self:
-        if self.space.type == "low_rank" and self.recovery.type != "none":
+        factorising = [f"strategy.seeds has {name}" for name in self.strategy.seeds if name in RANK_PRUNERS]
+        if self.space.type == "low_rank":
+            factorising.append("space.type is low_rank")
+        if factorising and self.recovery.is_inside_trials:
             raise ValueError(
-                "recovery.type must be none where space.type is low_rank, for it recovers what removed units did, got "
-                f"{self.recovery.type!r}; remove recovery, or search another space"
+                f"recovery.type must be none or a training of finalists where {factorising[0]}, for the others recover "
+                f"what removed units did, got {self.recovery.type!r}; take lora_distillation, or remove recovery"
             )
         return self
 

@@ -12,7 +12,7 @@ from evaluators.inputs import Batch, require_positions
 from nas.config import ImportanceConfig, ModelConfig, PartConfig, SearchConfig
 from nas.judge import scoring
 from nas.long_work.scalars import require_tensorboard
-from nas.pruners import Evidence, UnitCosts, parameter_costs
+from nas.pruners import PRUNERS, RANK_PRUNERS, Evidence, UnitCosts, parameter_costs
 from nas.recovery import finalist_recovery_named, recovery_named
 from nas.recovery.finalists import FinalistRecoverer
 from nas.recovery.recoverer import Recoverer
@@ -73,13 +73,14 @@ def prepare(config: SearchConfig) -> Prepared:
     supernet = load_supernet(config.model)
     evidence = gather_evidence(supernet, config)
     costs = parameter_costs(supernet)
-    proposals = tuple(_proposals(config, evidence, costs))
+    proposals = list(_proposals_of_units(config, evidence, costs))
     ranking = ranking_for(supernet, config.model, config.importance) or rank(evidence.own_scores, supernet.shape)
     within_heads = DIM_IMPORTANCES[config.importance.type] if config.space.type in RANKED_WITHIN_HEADS else None
     if within_heads is not None:
         ranking = rank_within_heads(ranking, within_heads(supernet, evidence.batches))
     supernet.order_by(ranking)
     order_directions(supernet, config.importance, evidence.batches)
+    proposals += _proposals_of_ranks(config, evidence, costs)
     space = make_space(config.space.type, supernet.shape, ranking, **config.space.options)
     return Prepared(
         supernet=supernet,
@@ -209,12 +210,23 @@ def order_directions(supernet: Supernet, importance: ImportanceConfig, batches: 
     supernet.order_directions_by(batches if importance.directions == "activation" else ())
 
 
-def _proposals(config: SearchConfig, evidence: Evidence, costs: UnitCosts) -> Iterator[Proposal]:
-    """Pruners choose units; where all units stay, truncated SVD takes their place."""
+def _proposals_of_units(config: SearchConfig, evidence: Evidence, costs: UnitCosts) -> Iterator[Proposal]:
+    """Those of the pruners that choose units, while these lie in their original order; none where all units stay."""
     if config.space.type != "low_rank":
-        yield from propose(config.strategy.seeds, evidence, costs)
-    elif config.strategy.seeds:
+        yield from propose([name for name in config.strategy.seeds if name in PRUNERS], evidence, costs)
+
+
+def _proposals_of_ranks(config: SearchConfig, evidence: Evidence, costs: UnitCosts) -> Iterator[Proposal]:
+    """Those of the pruners that choose ranks, once directions are in order.
+
+    Where all units stay, they and truncated SVD take the place of any others (they need a head that gives a loss).
+    """
+    names = [name for name in config.strategy.seeds if name in RANK_PRUNERS]
+    if config.space.type == "low_rank" and config.strategy.seeds:
         yield from truncations(evidence.shape)
+        model = evidence.supernet.model
+        names = list(RANK_PRUNERS) if model.base_model is not model else names
+    yield from propose(names, evidence, costs)
 
 
 def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[Batch]) -> Recoverer | None:
@@ -223,7 +235,7 @@ def make_recoverer(config: SearchConfig, supernet: Supernet, batches: Sequence[B
     Raises:
         PreparationError: The space cuts heads, which output weights alone cannot mend.
     """
-    if config.recovery.type == "none" or config.recovery.is_of_finalists:
+    if not config.recovery.is_inside_trials:
         return None
     if config.space.type in RANKED_WITHIN_HEADS:
         raise PreparationError(

@@ -35,10 +35,12 @@ from nas.preparation import (
     load_supernet,
     make_finalist_recoverer,
     make_recoverer,
+    order_directions,
     refuse_equal_names,
     require_scores,
 )
 from nas.pruners import (
+    RANK_PRUNERS,
     BudgetTooSmallError,
     Evidence,
     Pruner,
@@ -146,9 +148,11 @@ def prepare_pruning(config: SearchConfig) -> Pruning:
     refuse_equal_names((*objectives, *also))
     require_scores(config, (*objectives, *also))
     supernet = load_supernet(config.model)
+    evidence = gather_evidence(supernet, config)
+    order_directions(supernet, config.importance, evidence.batches)
     return Pruning(
         supernet=supernet,
-        evidence=gather_evidence(supernet, config),
+        evidence=evidence,
         objectives=objectives,
         also=also,
         aliases=measurement_of_evaluator([part.name for part in config.evaluators], (*objectives, *also)),
@@ -187,6 +191,11 @@ def prune(
     """
     require_known(pruner)
     _require_spendable(pruning, pruner, limit)
+    if pruner in RANK_PRUNERS and config.recovery.is_inside_trials:
+        raise PreparationError(
+            f"The recovery {config.recovery.type} recovers what removed units did, and {pruner} removes none; set "
+            "recovery.type to none, or to lora_distillation."
+        )
     judge = Judge(
         pruning.supernet, pruning.evaluators, make_recoverer(config, pruning.supernet, pruning.evidence.batches)
     )
@@ -253,6 +262,11 @@ def _require_spendable(pruning: Pruning, pruner: str, limit: str) -> None:
     if name not in {"flops", "parameters"} and units[name] != "s":
         raise BudgetError(
             f"A pruner's budget must be on flops, parameters or a latency, got {name!r}; use `nas search` for others."
+        )
+    if pruner in RANK_PRUNERS and units[name] == "s":
+        raise BudgetError(
+            f"The budget of a pruner of ranks must be on flops or parameters, got {name!r} for {pruner}, since no "
+            "table says what two thin products take; give parameters=0.5x, or limit the latency of a search."
         )
     if pruner in TRAINED_PRUNERS and units[name] == "s":
         raise BudgetError(

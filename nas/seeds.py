@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts, pruner_named
 from nas.supernet.own_weights import OwnWeights
-from nas.trained_pruners import TRAINED_PRUNERS, TrainedSubNetwork
+from nas.trained_pruners import TrainedSubNetwork
 from search_spaces.base import Candidate, SearchSpace, UnitRanking, largest, smallest
 from search_spaces.intra_attention import dims_by_layer
 from search_spaces.low_rank import uniform_ranks
@@ -50,15 +50,13 @@ def propose(names: Sequence[str], evidence: Evidence, costs: UnitCosts) -> Itera
     """Each pruner's result at each rung of the ladder, but for rungs below the least that the pruner can keep.
 
     Args:
-        names: Of pruners; those that train are left out, for they are asked later (``nas.trainings``).
+        names: Of pruners; not of those that train, which are asked later (``nas.trainings``).
         evidence: What they go by.
         costs: What they spend.
     """
     for share in LADDER:
         budget = costs.budget_for(evidence.shape, share=share)
         for name in names:
-            if name in TRAINED_PRUNERS:
-                continue
             try:
                 sub_network = pruner_named(name)(evidence, costs, budget)
             except BudgetTooSmallError:
@@ -76,13 +74,19 @@ def seeds(space: SearchSpace, ranking: UnitRanking, proposals: Sequence[Proposal
     """The supernet, the smallest, then the proposals, no sub-network twice.
 
     A proposal takes the sizes of the nearest candidate of the space, and of the units it kept the best ones by the
-    search's ranking: so it stays within what the space allows, and stays the pruner's.
+    search's ranking: so it stays within what the space allows, and stays the pruner's. One of ranks is a seed
+    outside of a space that has none.
     """
     ends = [(largest(space), "supernet"), (smallest(space), "smallest")]
     found = [Seed(candidate=end, sub_network=space.sub_network(end), source=source) for end, source in ends]
     for one in proposals:
         candidate = space.nearest(one.sub_network)
-        sub_network = cut_down(one.sub_network, space.sub_network(candidate), ranking)
+        sizes = space.sub_network(candidate)
+        has_ranks = one.sub_network.ranks_LM is not None
+        if has_ranks and sizes.ranks_LM is None:
+            found.append(Seed(candidate=None, sub_network=one.sub_network, source=one.source))
+            continue
+        sub_network = cut_down(one.sub_network, sizes, ranking)
         found.append(Seed(candidate=candidate, sub_network=sub_network, source=one.source))
     seen: set[SubNetwork] = set()
     for seed in found:

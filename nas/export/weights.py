@@ -58,7 +58,7 @@ def recovered_weights(
     config: SearchConfig, supernet: Supernet, sub_network: SubNetwork, *, console: Console
 ) -> SubNetworkWeights | None:
     """The weights that a trial was scored with, computed again from the config; None where nothing was recovered."""
-    if config.recovery.type == "none" or config.recovery.is_of_finalists or sub_network.is_full:
+    if not config.recovery.is_inside_trials or sub_network.is_full:
         return None
     console.print(f"Recovering by {config.recovery.type}, as in the trial", highlight=False)
     recover = make_recoverer(config, supernet, calibration_examples(supernet, config.importance))

@@ -28,7 +28,8 @@ class FlopConfig:
             Gates begin at 15 to -1 and close at about -2.4.
         multiplier_learning_rate: Of the two multipliers, which ascend.
         curvature: What the multiplier of the squared violation begins at.
-        num_whitening_batches: Batches whose activations sort the directions at the start; 0 for plain SVD.
+        num_whitening_batches: Batches whose activations sort the directions at the start, and whose losses sort the
+            gates; 0 for plain SVD.
         weight_decay: Of matrices; never of gates.
         max_grad_norm: Longer gradients of the weights are scaled down to it.
         mixed_precision: ``no``, ``bf16`` or ``fp16``, as accelerate takes it; the weights trained are float32.
@@ -46,7 +47,7 @@ class FlopConfig:
     embedding_bands: int = 0
     warmup_share: float = 0.3
     settled_share: float = 0.5
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     gate_travel: float = 24.0
     multiplier_learning_rate: float = 5.0
     curvature: float = 50.0

@@ -5,8 +5,9 @@ under a constraint on the weights that remain, then the gates are settled and fo
 are trained on.
 
 Where we differ: factors come from SVD of the pre-trained matrices, whitened by activations, and begin at full rank, so
-nothing is lost before training; the constraint counts a matrix above break-even as the one product that it goes back
-to; the last steps train what was settled; embeddings are left as they are unless ``embedding_bands`` is set.
+nothing is lost before training; gates begin in the order of what their directions are worth to the loss; the constraint
+counts a matrix above break-even as the one product that it goes back to; the last steps train what was settled;
+embeddings are left as they are unless ``embedding_bands`` is set.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from nas.flop.bands import bands_at, fold_bands, put_band_gates, sizes_of_bands
 from nas.flop.budget import Gated, Multipliers, expected_share, least_share, settled_ranks, share_at
 from nas.flop.config import FlopConfig, FlopError
 from nas.flop.layers import Place, fold, put_gates
-from nas.flop.training import Loop, OnStep
+from nas.flop.training import Loop, OnStep, loss_of
 from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples
 from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.supernet.own_weights import OwnWeights
@@ -95,8 +96,8 @@ def flop(
     ):
         model: Any = supernet.extract(SubNetwork.full(supernet.shape)).float().requires_grad_().to(accelerator.device)
         layers = list(model.base_model.get_submodule(supernet.family.layers).children())
-        sorting = [batch.unlabelled for batch in batches[: config.num_whitening_batches]]
-        linear = put_gates(model, layers, supernet.family, supernet.shape, sorting)
+        sorting = [batch.to(accelerator.device) for batch in batches[: config.num_whitening_batches]]
+        linear = put_gates(model, layers, supernet.family, supernet.shape, sorting, lambda batch: loss_of(model, batch))
         bands = put_band_gates(model, sizes, batches)
         gated: dict[Place, Gated] = {**linear, **bands}
         if config.keep < (least := least_share(gated)):

@@ -9,6 +9,7 @@ Legend: R directions.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,12 +20,35 @@ SHIFT = math.log(HIGH / -LOW)
 SOFTNESS = 0.8
 FIRST_LOGIT, LAST_LOGIT = 15.0, -1.0
 """Gates begin open, the less so the less their direction matters: the order is known beforehand, and the steps of a
-noisy gradient should not change it before it is learnt."""
+noisy gradient should not change it before it is learnt. Further apart than that, the highest would never move, for the
+gradient of their open probability vanishes."""
 
 
 def first_logits(num_directions: int) -> Tensor:
     """``(num_directions,)``: what the gates of sorted directions begin at."""
     return torch.linspace(FIRST_LOGIT, LAST_LOGIT, num_directions)
+
+
+def first_logits_by(energies: Sequence[Tensor], sides: Sequence[int]) -> list[Tensor]:
+    """What the gates of several matrices begin at where it is known what their directions are worth.
+
+    Directions of all matrices are sorted together, those worth most a weight first; a gate begins the lower, the
+    larger the share of all weights that comes before it.
+
+    Args:
+        energies: ``(num_directions,)`` for each matrix.
+        sides: Weights of one direction of each.
+
+    Returns:
+        ``(num_directions,)`` for each, float64.
+    """
+    worth_D = torch.cat([one_R / weights for one_R, weights in zip(energies, sides, strict=True)])
+    weights_D = torch.cat([torch.full_like(one_R, size) for one_R, size in zip(energies, sides, strict=True)])
+    order_D = worth_D.argsort(descending=True, stable=True)
+    before_D = weights_D[order_D].cumsum(0) / weights_D.sum()
+    logits_D = torch.empty_like(worth_D)
+    logits_D[order_D] = FIRST_LOGIT + (LAST_LOGIT - FIRST_LOGIT) * before_D
+    return list(logits_D.split([len(one_R) for one_R in energies]))
 
 
 def sampled(logits_R: Tensor, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 In the paper's letters P is ``reduce``, diag(z) the gates, and Q is ``expand``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from evaluators.inputs import Batch
-from nas.flop.gates import first_logits, sampled, soft
+from nas.flop.gates import first_logits, first_logits_by, sampled, soft
 from nas.supernet.families import Family
 from nas.supernet.low_rank.directions import Directions
+from nas.supernet.low_rank.energies import direction_energies
 from nas.supernet.low_rank.factors import Factors
 from nas.supernet.low_rank.stand_ins import LowRankLinear, costs_less
 from search_spaces.low_rank import with_ranks
@@ -85,7 +86,12 @@ class GatedLinear(nn.Module):
 
 
 def put_gates(
-    model: nn.Module, layers: Sequence[nn.Module], family: Family, shape: SupernetShape, batches: Sequence[Batch]
+    model: nn.Module,
+    layers: Sequence[nn.Module],
+    family: Family,
+    shape: SupernetShape,
+    batches: Sequence[Batch],
+    loss_of: Callable[[Batch], Tensor],
 ) -> dict[Place, GatedLinear]:
     """Replaces every matrix of every layer by a gated one that computes the same while all gates are open.
 
@@ -94,14 +100,22 @@ def put_gates(
         layers: All of its layers.
         family: Its adapter.
         shape: Its dimensions.
-        batches: What sorts the directions; none for plain SVD.
+        batches: What sorts the directions, and the gates of all matrices by what they are worth to the loss; none for
+            plain SVD and gates in its order, alike in every matrix.
+        loss_of: The model's loss on such a batch.
     """
-    directions = Directions(model, layers, family, shape, batches)
+    directions = Directions(model, layers, family, shape, [batch.unlabelled for batch in batches])
     full_M = [matrix.full_rank for matrix in shape.matrices]
     everything = with_ranks(shape, np.tile(full_M, (shape.num_layers, 1)))
+    factors_of = {place: factors for place, (_, factors) in directions.of(everything).items()}
+    energies = direction_energies(model, layers, factors_of, batches, loss_of)
     gated = {}
-    for (layer, path), (_, factors) in directions.of(everything).items():
+    for (layer, path), factors in factors_of.items():
         gated[layer, path] = GatedLinear(factors, layers[layer].get_submodule(path))
+    if batches:
+        logits = first_logits_by(list(energies.values()), [one.sides for one in gated.values()])
+        for one, logits_R in zip(gated.values(), logits, strict=True):
+            one.logits.data.copy_(logits_R)
     for (layer, path), module in gated.items():
         layers[layer].set_submodule(path, module)
     return gated

@@ -187,7 +187,7 @@ class Loop:
     def _learn(self, model: Any, optimizer: Any, penalty: Callable[[], Tensor] | None) -> None:
         """One step, or none where its loss or gradient is not finite."""
         batch = batch_of_step(self._batches, self._config.seed, self.number).to(self._accelerator.device)
-        loss = _loss(model, batch)
+        loss = loss_of(model, batch)
         self.losses.append(loss.item())
         self.number += 1
         norm = math.nan
@@ -260,8 +260,12 @@ class Loop:
             multipliers.load_state_dict(saved["multipliers"])
 
 
-def _loss(model: torch.nn.Module, batch: Batch) -> Tensor:
-    """Of the labels; of the next token where there are none."""
+def loss_of(model: torch.nn.Module, batch: Batch) -> Tensor:
+    """The loss on the labels; that of the next token where there are none.
+
+    Raises:
+        FlopError: The model has no head that computes one.
+    """
     labels = batch.labels or {"labels": batch.inputs["input_ids"].masked_fill(~batch.tokens_BT, IGNORED)}
     outputs: Mapping[str, Tensor | None] = model(**batch.inputs, **labels)
     loss = outputs.get("loss")

@@ -10,6 +10,7 @@ from nas.pruners.costs import UnitCosts, flops_costs, parameter_costs
 from nas.pruners.errors import BudgetTooSmallError, PrunerInputError
 from nas.pruners.evidence import Evidence
 from nas.pruners.fisher import prune_by_fisher, search_by_fisher
+from nas.pruners.fisher_ranks import prune_ranks_by_fisher
 from nas.pruners.kcm import prune_by_kcm
 from nas.pruners.obs import prune_by_obs
 from nas.pruners.random_units import keep_random_units
@@ -34,6 +35,12 @@ PRUNERS: dict[str, Pruner] = {
     "kcm": prune_by_kcm,
     "obs": prune_by_obs,
 }
+"""Those that choose units."""
+
+RANK_PRUNERS: dict[str, Pruner] = {"fisher_ranks": prune_ranks_by_fisher}
+"""Those that choose ranks of matrices; all units stay."""
+
+ALL_PRUNERS = {**PRUNERS, **RANK_PRUNERS}
 
 
 def pruner_named(name: str) -> Pruner:
@@ -42,14 +49,16 @@ def pruner_named(name: str) -> Pruner:
     Raises:
         UnknownPrunerError: There is none; the message lists those there are.
     """
-    if name not in PRUNERS:
-        nearest = difflib.get_close_matches(name, PRUNERS, n=1, cutoff=0.0)[0]
-        raise UnknownPrunerError(f"A pruner must be one of {', '.join(PRUNERS)}, got {name!r}; try {nearest!r}.")
-    return PRUNERS[name]
+    if name not in ALL_PRUNERS:
+        nearest = difflib.get_close_matches(name, ALL_PRUNERS, n=1, cutoff=0.0)[0]
+        raise UnknownPrunerError(f"A pruner must be one of {', '.join(ALL_PRUNERS)}, got {name!r}; try {nearest!r}.")
+    return ALL_PRUNERS[name]
 
 
 __all__ = [
+    "ALL_PRUNERS",
     "PRUNERS",
+    "RANK_PRUNERS",
     "BudgetTooSmallError",
     "Evidence",
     "Pruner",

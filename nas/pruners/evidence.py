@@ -1,18 +1,21 @@
 """What pruners go by: scores, gradients, Gram matrices, each taken from the calibration examples once and kept.
 
-Everything is by original unit number, so it must be taken before the supernet's weights are permuted.
+Everything of units is by original number, so it must be taken before the supernet's weights are permuted; that of
+directions is by their order, so it must be taken after that is decided.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluators.inputs import Batch
 from nas.supernet.importance import UnitScores, importance_scores
 from nas.supernet.importance.fisher import fisher_scores
-from nas.supernet.importance.gradients import MaskGradients, mask_gradients
+from nas.supernet.importance.gradients import MaskGradients, loss_of, mask_gradients
 from nas.supernet.importance.taylor import taylor_scores
+from nas.supernet.low_rank.energies import direction_energies
 from nas.supernet.supernet import Supernet
 from search_spaces.shape import SupernetShape
 
@@ -74,6 +77,15 @@ class Evidence:
         """
         return self.once("clipped gradients", lambda: self.gradients.clipped())
 
+    @property
+    def direction_energies(self) -> list[NDArray[np.float64]]:
+        """``(full rank,)`` for each matrix of each layer: what its directions are worth to the loss.
+
+        Raises:
+            ImportanceError: The model gives no loss.
+        """
+        return self.once("energies of directions", self._direction_energies)
+
     def once(self, key: str, compute: Callable[[], T]) -> T:
         """What ``compute`` returns, computed the first time that ``key`` is asked for."""
         if key not in self._kept:
@@ -84,6 +96,17 @@ class Evidence:
     def generator(self) -> np.random.Generator:
         """A fresh one; the same on every call."""
         return np.random.default_rng(self.seed)
+
+    def _direction_energies(self) -> list[NDArray[np.float64]]:
+        supernet = self.supernet
+        energies = direction_energies(
+            supernet.model,
+            supernet.layers,
+            supernet.factors(),
+            [batch.to(supernet.device) for batch in self.batches],
+            lambda batch: loss_of(supernet, batch),
+        )
+        return [one_R.numpy() for one_R in energies.values()]
 
     def _score(self, name: str) -> UnitScores:
         if name == "fisher":

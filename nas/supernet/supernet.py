@@ -25,6 +25,7 @@ from nas.supernet.families import Family, Unit, family_of
 from nas.supernet.layout import reorder_units
 from nas.supernet.loading import load_config, load_pretrained
 from nas.supernet.low_rank.directions import Directions
+from nas.supernet.low_rank.factors import Factors
 from nas.supernet.low_rank.stand_ins import factorise_layers
 from nas.supernet.output_weights import (
     OutputWeights,
@@ -36,6 +37,7 @@ from nas.supernet.output_weights import (
 from nas.supernet.own_weights import OwnWeights, SubNetworkWeights, set_own_weights
 from nas.supernet.shape import matrices_of, shape_of
 from search_spaces.base import UnitRanking
+from search_spaces.low_rank import with_ranks
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
 
@@ -167,6 +169,11 @@ class Supernet:
         unlabelled = [batch.unlabelled for batch in batches]
         self._directions = Directions(self.model, self._directions.layers, self.family, self.shape, unlabelled)
         self._token_bands = TokenBands(self.model, unlabelled)
+
+    def factors(self) -> dict[tuple[int, str], Factors]:
+        """Those of every matrix, by layer and path in it; to be asked for while nothing is active."""
+        ones_LM = np.ones((self.shape.num_layers, len(self.shape.matrices)), dtype=np.int64)
+        return {place: factors for place, (_, factors) in self._directions.of(with_ranks(self.shape, ones_LM)).items()}
 
     @contextmanager
     def activate(self, sub_network: SubNetwork, weights: SubNetworkWeights | None = None) -> Iterator[PreTrainedModel]:

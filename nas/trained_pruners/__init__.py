@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
-from nas.pruners import PRUNERS, PrunerInputError, UnknownPrunerError
+from nas.pruners import ALL_PRUNERS, PrunerInputError, UnknownPrunerError
 from nas.trained_pruners.base import TrainedPruner, TrainedSubNetwork
 from nas.trained_pruners.flop import FlopPruner
 from nas.trained_pruners.grain import GrainPruner
@@ -23,7 +23,7 @@ def require_known(name: str) -> None:
     Raises:
         UnknownPrunerError: None has; the message lists those there are.
     """
-    names = [*PRUNERS, *TRAINED_PRUNERS]
+    names = [*ALL_PRUNERS, *TRAINED_PRUNERS]
     if name not in names:
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
         raise UnknownPrunerError(f"A pruner must be one of {', '.join(names)}, got {name!r}; try {nearest!r}.")

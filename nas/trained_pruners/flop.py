@@ -33,7 +33,7 @@ class FlopPruner:
     """
 
     steps: int = 500
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     mixed_precision: str = "no"
     embedding_bands: int = 0
     checkpoint_every: int = 100

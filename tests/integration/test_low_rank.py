@@ -11,7 +11,7 @@ from evaluators.base import Subject
 from nas.bundled import BUNDLED_MODEL
 from tests.integration.commands import SEARCH, nas
 
-CHOICES = ("space={type: low_rank}", "budget={}", "trials=9")
+CHOICES = ("space={type: low_rank}", "budget={}", "trials=15")
 
 
 def test_ranks_are_searched_shown_and_exported(tmp_path: Path) -> None:
@@ -22,7 +22,12 @@ def test_ranks_are_searched_shown_and_exported(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "matrices" in result.stdout  # the column of the table
     trials = json.loads(nas("trials", run, "--json").stdout)
-    assert [trial["source"] for trial in trials] == ["supernet", "smallest", *["truncated_svd"] * 6, "nsga2"]
+    assert [trial["source"] for trial in trials] == [
+        *("supernet", "smallest"),
+        *["truncated_svd"] * 6,
+        *["fisher_ranks"] * 6,
+        "nsga2",
+    ]
     half = trials[5]
     ranks = half["sub_network"]["layers"][0]["ranks"]
     assert ranks.keys() == {f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}

@@ -201,7 +201,11 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"tracking": ["wandb", "wandb"]}, "each tracker must be named once, got 'wandb' twice; remove one"),
         (
             {"space": {"type": "low_rank"}, "recovery": {"type": "refit"}},
-            "recovery.type must be none where space.type is low_rank, .*, got 'refit'; remove recovery",
+            "recovery.type must be none or a training of finalists where space.type is low_rank, .*, got 'refit'; take",
+        ),
+        (
+            {"strategy": {"seeds": ["fisher_ranks"]}, "recovery": {"type": "rescale"}},
+            "where strategy.seeds has fisher_ranks, for the others recover .*, got 'rescale'; take lora_distillation",
         ),
         ({"budget": [1]}, r"budget must be a mapping, got \[1\]"),
         ({"budget": {"latency": "0.6x"}}, r"budget\.latency must be a mapping such as .*{max: 0\.6x}, got '0\.6x'"),

@@ -98,6 +98,23 @@ def test_budgets_that_cannot_be() -> None:
         pruned("fish", "flops=0.5x")
 
 
+def test_what_a_pruner_of_ranks_cannot_do() -> None:
+    with pytest.raises(BudgetError, match=r"pruner of ranks must be on flops or parameters, got 'decode_latency' for"):
+        pruned("fisher_ranks", "latency=0.5x", Clock())
+    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 1, recovery: {type: refit}}")
+    with pytest.raises(PreparationError, match=r"refit recovers what removed units did, and fisher_ranks removes none"):
+        pruned("fisher_ranks", "flops=0.7x", config=config)
+
+
+@pytest.mark.parametrize("budget", ["flops=0.8x", "parameters=0.8x"])
+def test_ranks_are_a_budget_away_too(budget: str) -> None:
+    result = pruned("fisher_ranks", budget)
+    [constraint] = result.goal.constraints
+    trial = result.trials[1]
+    assert 0.9 * constraint.limit < trial.measurements[constraint.name].value <= constraint.limit
+    assert trial.sub_network.ranks_LM is not None
+
+
 def test_a_budget_that_no_pruner_spends() -> None:
     clock = Clock()
     clock.name, clock.unit = "peak_memory", "bytes"

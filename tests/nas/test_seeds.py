@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.pruners import PRUNERS, Evidence, parameter_costs
+from nas.pruners import PRUNERS, RANK_PRUNERS, Evidence, parameter_costs
 from nas.seeds import LADDER, Proposal, cut_down, propose, seeds, truncations
 from nas.supernet.importance import rank
 from nas.supernet.supernet import Supernet
@@ -122,3 +122,15 @@ def test_pruners_of_units_propose_nothing_to_a_space_of_ranks(evidence: Evidence
     space = build(("low_rank", {}), evidence)
     found = list(seeds(space, rank(evidence.own_scores, evidence.shape), proposals))
     assert [seed.source for seed in found] == ["supernet", "smallest"]
+
+
+def test_pruners_of_ranks_take_their_place_there_and_stay_outside_of_other_spaces(evidence: Evidence) -> None:
+    proposed = list(propose(list(RANK_PRUNERS), evidence, parameter_costs(evidence.supernet)))
+    assert [one.source for one in proposed] == ["fisher_ranks"] * len(LADDER)
+    ranking = rank(evidence.own_scores, evidence.shape)
+    inside = list(seeds(build(("low_rank", {"ranks_multiple_of": 1}), evidence), ranking, proposed))[2:]
+    assert [seed.sub_network for seed in inside] == [one.sub_network for one in proposed]
+    assert all(seed.candidate is not None for seed in inside)
+    outside = list(seeds(build(SPACES[0], evidence), ranking, proposed))[2:]
+    assert [seed.sub_network for seed in outside] == [one.sub_network for one in proposed]
+    assert all(seed.candidate is None for seed in outside)

@@ -88,7 +88,7 @@ def test_a_fixed_sub_network_is_trained_alike() -> None:
 
 def test_losses_that_are_not_finite_are_left_out_then_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
     supernet = Supernet(tiny_model("llama"))
-    own_loss = Loop.train.__globals__["_loss"]
+    own_loss = Loop.train.__globals__["loss_of"]
     broken = {3, 7}
 
     def loss(model: Any, batch: Batch) -> torch.Tensor:
@@ -96,7 +96,7 @@ def test_losses_that_are_not_finite_are_left_out_then_stop_it(monkeypatch: pytes
         return own_loss(model, batch) * (math.nan if len(calls) in broken else 1.0)
 
     calls: list[int] = []
-    monkeypatch.setitem(Loop.train.__globals__, "_loss", loss)
+    monkeypatch.setitem(Loop.train.__globals__, "loss_of", loss)
     found = flop(supernet, BATCHES, config(num_steps=12, max_bad_steps=2))
     assert [number for number, one in enumerate(found.losses, 1) if math.isnan(one)] == [3, 7]
     assert all(value.isfinite().all() for value in found.weights.parameters.values())
@@ -107,7 +107,7 @@ def test_losses_that_are_not_finite_are_left_out_then_stop_it(monkeypatch: pytes
 
 
 def test_gradients_that_are_not_finite_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(Loop.train.__globals__, "_loss", lambda model, batch: _infinitely_steep(model))
+    monkeypatch.setitem(Loop.train.__globals__, "loss_of", lambda model, batch: _infinitely_steep(model))
     with pytest.raises(FlopError, match="the last of them the gradient of step 2"):
         flop(Supernet(tiny_model("llama")), BATCHES, config(num_steps=12, max_bad_steps=2))
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nas.flop.gates import open_probability, sampled, soft
+from nas.flop.gates import FIRST_LOGIT, LAST_LOGIT, first_logits_by, open_probability, sampled, soft
 
 
 def test_draws_are_open_as_often_as_the_closed_form_says() -> None:
@@ -34,3 +34,11 @@ def test_gradients_reach_the_logits_of_half_open_gates() -> None:
     assert logits_R.grad is not None
     assert (logits_R.grad[between_R] > 0).all()
     assert (logits_R.grad[~between_R] == 0).all()
+
+
+def test_gates_of_all_matrices_begin_in_the_order_of_what_a_weight_of_theirs_is_worth() -> None:
+    energies = [torch.tensor([8.0, 1.0]).double(), torch.tensor([9.0, 0.0, 6.0]).double()]
+    first, second = first_logits_by(energies, [2, 3])  # worth 4, 0.5 and 3, 0, 2 a weight; 13 weights in all
+    step = (FIRST_LOGIT - LAST_LOGIT) / 13
+    expected = FIRST_LOGIT - step * torch.tensor([2.0, 10.0, 5.0, 13.0, 8.0]).double()
+    torch.testing.assert_close(torch.cat([first, second]), expected)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from evaluators.inputs import Batch
 from nas.flop.gates import soft
 from nas.flop.layers import GatedLinear, Place, fold, put_gates
 from nas.supernet.low_rank.stand_ins import LowRankLinear
@@ -21,7 +22,14 @@ Gated = tuple[Any, list[Any], dict[Place, GatedLinear]]
 def gated_model(supernet: Supernet) -> Gated:
     model = supernet.extract(SubNetwork.full(supernet.shape))
     layers = list(model.base_model.get_submodule(supernet.family.layers).children())
-    return model, layers, put_gates(model, layers, supernet.family, supernet.shape, batches_of(token_ids(seed=4)))
+    batches = batches_of(token_ids(seed=4))
+
+    def loss_of(batch: Batch) -> torch.Tensor:
+        """Of any head."""
+        return model(**batch.inputs)[0].square().mean()
+
+    gated = put_gates(model, layers, supernet.family, supernet.shape, batches, loss_of)
+    return model, layers, gated
 
 
 def settled(logits_R: torch.Tensor, rank: int) -> torch.Tensor:

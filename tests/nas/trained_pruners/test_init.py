@@ -62,5 +62,5 @@ def test_a_config_holds_all_options() -> None:
 def test_names_of_both_kinds_are_known() -> None:
     require_known("grain")
     require_known("fisher")
-    with pytest.raises(UnknownPrunerError, match="obs, grain, flop, got 'grane'; try 'grain'"):
+    with pytest.raises(UnknownPrunerError, match="obs, fisher_ranks, grain, flop, got 'grane'; try 'grain'"):
         require_known("grane")
