@@ -1,15 +1,19 @@
 """Runs a claimed search to its end, from the trials that are there."""
 
 import logging
+import tempfile
+from pathlib import Path
 
 from rich.console import Console
 
+from nas.artifacts import ArtifactStore
 from nas.config import SearchConfig
 from nas.preparation import prepare
 from nas.run import describe_run
 from nas.search import Search
 from nas.service.jobs.base import Work
 from nas.service.lease_store import LeaseStore
+from nas.service.search_files import SearchFiles
 from nas.service.searches import Searches
 from nas.tracking.tracking import Tracking
 from nas.training_progress import TrainingsProgress
@@ -21,9 +25,15 @@ def run_search(work: Work) -> None:
     """Searches.
 
     Raises:
-        ValueError: One of the subclasses that say what is wrong with the config, the model or the budget.
+        ValueError: One of the subclasses that say what is wrong with the config, the model, the budget or the
+            artifacts' place.
     """
-    store = LeaseStore(work.database, work.queue, work.lease)
+    with tempfile.TemporaryDirectory(prefix="nas-search-") as scratch:
+        files = SearchFiles(ArtifactStore(work.artifacts), work.lease.search_id, Path(scratch))
+        _search(work, LeaseStore(work.database, work.queue, work.lease, files=files))
+
+
+def _search(work: Work, store: LeaseStore) -> None:
     config = SearchConfig.model_validate(Searches(work.database, work.queue).get(store.search_id).config)
     LOG.info("loading %s and ranking its units", config.model.name)
     prepared = prepare(config)

@@ -10,6 +10,7 @@ from nas.service.database import Database
 from nas.service.exports import EXPORT, Exports
 from nas.service.lease_store import LeaseStore
 from nas.service.queue import JobState, Lease, Queue
+from nas.service.search_files import SearchFiles
 from nas.service.searches import SEARCH, Searches
 from tests.nas.test_search import Bench
 
@@ -26,8 +27,8 @@ def claimed(database: Database) -> Lease:
     return lease
 
 
-def begin(database: Database, lease: Lease) -> LeaseStore:
-    store = LeaseStore(database, Queue(database), lease)
+def begin(database: Database, lease: Lease, *, files: SearchFiles | None = None) -> LeaseStore:
+    store = LeaseStore(database, Queue(database), lease, files=files)
     shape = shape_to_json(Bench(Path()).prepared.supernet.shape)
     store.write_environment({"search_id": lease.search_id, "device": {}, "supernet": shape})
     return store

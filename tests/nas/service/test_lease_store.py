@@ -6,19 +6,24 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection
 
+from nas.artifacts import ArtifactStore
 from nas.service import tables
 from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
 from nas.service.lease_store import LeaseStore
 from nas.service.queue import Lease, LeaseLostError, Queue
+from nas.service.search_files import SearchFiles
 from nas.service.searches import Searches
 from nas.store.base import DuplicateTrialError
+from nas.supernet.own_weights import OwnWeights
 from nas.trial import Trial
 from tests.nas.service.searching import begin, claimed, search_with, submitted
 from tests.nas.test_search import Bench
+from tests.nas.trials import sub_network
 
 
 @pytest.fixture
@@ -64,8 +69,12 @@ def a_trial(store: LeaseStore) -> Trial:
     return store.trials(Bench(Path()).prepared.supernet.shape)[-1]
 
 
-def test_who_has_lost_the_lease_writes_nothing(database: Database, lease: Lease) -> None:
-    store = begin(database, lease)
+def files_in(root: Path, lease: Lease, scratch: Path) -> SearchFiles:
+    return SearchFiles(ArtifactStore(str(root)), lease.search_id, scratch)
+
+
+def test_who_has_lost_the_lease_writes_nothing(database: Database, lease: Lease, tmp_path: Path) -> None:
+    store = begin(database, lease, files=files_in(tmp_path / "artifacts", lease, tmp_path / "scratch"))
     search_with(store, trials=3)
     trial, front = a_trial(store), Searches(database, Queue(database)).results(lease.search_id).record
     expire(database, lease)
@@ -76,11 +85,28 @@ def test_who_has_lost_the_lease_writes_nothing(database: Database, lease: Lease)
         lambda: store.replace_measurements(trial),
         lambda: store.write_front(dict(front) | {"hypervolume": 7.0}),
         lambda: store.write_environment({}),
+        lambda: store.keep_weights(trial.sub_network, "trained", OwnWeights(parameters={})),
         store.forget_begun,
     ):
         with pytest.raises(LeaseLostError, match="is not this worker's any more; its results so far are kept"):
             write()
     assert counts(database) == before
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_another_worker_finds_the_weights_that_were_kept(database: Database, lease: Lease, tmp_path: Path) -> None:
+    """And without a place for them they are let go."""
+    weights = OwnWeights(parameters={"a": torch.arange(3.0)})
+    nowhere = begin(database, lease)
+    nowhere.keep_weights(sub_network(1), "recovered", weights)
+    assert nowhere.weights(sub_network(1), "recovered") is None
+    first, second = (
+        begin(database, lease, files=files_in(tmp_path / "artifacts", lease, tmp_path / name)) for name in ("1", "2")
+    )
+    first.keep_weights(sub_network(1), "recovered", weights)
+    found = second.weights(sub_network(1), "recovered")
+    assert found is not None
+    assert torch.equal(found.parameters["a"], weights.parameters["a"])
 
 
 def test_a_trial_is_stored_once(database: Database, lease: Lease) -> None:
