@@ -11,6 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from nas.long_work.places import NO_PLACES, TrainingPlaces
 from nas.service import tables
+from nas.service.checkpoints import Checkpoints, PlacesInArtifacts
 from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
 from nas.service.queue import Lease, Queue
@@ -54,6 +55,9 @@ class LeaseStore:
         self._lease = lease
         self._events = Events(database)
         self._weights = None if files is None else KeptWeights(files, files.scratch / "weights")
+        self._places: TrainingPlaces = NO_PLACES
+        if files is not None:
+            self._places = PlacesInArtifacts(Checkpoints(files, hold=self.hold, get_on=self.get_on))
         self._patience_s = patience_s
         self._num_failed = 0
 
@@ -64,8 +68,16 @@ class LeaseStore:
 
     @property
     def places(self) -> TrainingPlaces:
-        """None: a search may go on at another worker, which shares no folder with this one."""
-        return NO_PLACES
+        """Among the artifacts, since a search may go on at another worker, which shares no folder with this one."""
+        return self._places
+
+    def hold(self) -> None:
+        """Sees to it that the search is still this worker's, before something is done that no transaction can guard."""
+        self._write(lambda _: None)
+
+    def get_on(self) -> None:
+        """Notes progress: the search may be taken up as often as it takes."""
+        self._write(lambda connection: self._queue.got_on(connection, self._lease))
 
     def trials(self, shape: SupernetShape) -> list[Trial]:
         """All trials by number."""
@@ -131,7 +143,7 @@ class LeaseStore:
         are the same bit for bit.
         """
         if self._weights is not None:
-            self._write(lambda _: None)
+            self.hold()
             self._weights.keep(sub_network, kind, weights)
 
     def write_environment(self, record: Mapping[str, Any]) -> None:

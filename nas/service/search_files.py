@@ -1,7 +1,7 @@
 """What a search has made that takes long to make again: files among the artifacts, since workers share no folder.
 
-Below ``searches/SEARCH_ID/`` lie the weights that sub-networks were trained to, ``weights/KEY-KIND.safetensors``. They
-are kept for as long as the place keeps them, like exports; nothing else depends on their being there.
+Below ``searches/SEARCH_ID/`` lie the weights that sub-networks were trained to, ``weights/KEY-KIND.safetensors``, for
+as long as the place keeps them, like exports; and while a training goes on its checkpoint, ``checkpoints/NAME.pt``.
 """
 
 import logging
@@ -51,6 +51,14 @@ class SearchFiles:
     def publish(self, file: Path, name: str) -> None:
         """Copies a file there, in the place of one that had its name. Errors are those of ``ArtifactStore.publish``."""
         self._artifacts.publish(file, self._name(name))
+
+    def remove(self, name: str) -> None:
+        """Removes one of them, if it is there. Errors are those of ``ArtifactStore.remove``."""
+        self._artifacts.remove(self._name(name))
+
+    def remove_below(self, folder: str) -> None:
+        """Removes all those in a folder. Errors are those of ``ArtifactStore.remove_below``."""
+        self._artifacts.remove_below(self._name(folder))
 
     def _name(self, name: str) -> str:
         return f"searches/{self._search_id}/{name}"

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from nas.artifacts import ArtifactStore
 from nas.config import SearchConfig
+from nas.long_work.checkpoint import CheckpointError, CheckpointWriteError
+from nas.long_work.stopping import TrainingStoppedError
 from nas.preparation import prepare
 from nas.run import describe_run
 from nas.search import Search
-from nas.service.jobs.base import Work
+from nas.service.jobs.base import LeftError, Work
 from nas.service.lease_store import LeaseStore
 from nas.service.search_files import SearchFiles
 from nas.service.searches import Searches
@@ -27,10 +29,18 @@ def run_search(work: Work) -> None:
     Raises:
         ValueError: One of the subclasses that say what is wrong with the config, the model, the budget or the
             artifacts' place.
+        LeftError: A training was stopped, has no room for its checkpoint, or got one that does not fit.
     """
     with tempfile.TemporaryDirectory(prefix="nas-search-") as scratch:
         files = SearchFiles(ArtifactStore(work.artifacts), work.lease.search_id, Path(scratch))
-        _search(work, LeaseStore(work.database, work.queue, work.lease, files=files))
+        store = LeaseStore(work.database, work.queue, work.lease, files=files)
+        try:
+            _search(work, store)
+        except (TrainingStoppedError, CheckpointWriteError) as error:
+            raise LeftError(str(error)) from error
+        except CheckpointError as error:  # of another version, or of a model that has changed meanwhile
+            store.places.forget_all()
+            raise LeftError(f"{error} It is removed, and the training begins anew.") from error
 
 
 def _search(work: Work, store: LeaseStore) -> None:

@@ -3,9 +3,12 @@
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import update
+
 from nas.artifacts import ArtifactStore
 from nas.run import shape_to_json
 from nas.search import Search
+from nas.service import tables
 from nas.service.database import Database
 from nas.service.exports import EXPORT, Exports
 from nas.service.lease_store import LeaseStore
@@ -25,6 +28,12 @@ def claimed(database: Database) -> Lease:
     lease = Queue(database).claim("a test", [SEARCH])
     assert lease is not None
     return lease
+
+
+def expire(database: Database, lease: Lease) -> None:
+    """Lets a lease run out, as where its worker has died."""
+    with database.transaction() as connection:
+        connection.execute(update(tables.jobs).where(tables.jobs.c.id == lease.job_id).values(lock_expires_at=0))
 
 
 def begin(database: Database, lease: Lease, *, files: SearchFiles | None = None) -> LeaseStore:
