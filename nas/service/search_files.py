@@ -43,24 +43,25 @@ class SearchFiles:
         Raises:
             ArtifactError: The place does not answer, or there is no room here.
         """
-        if not self._artifacts.exists(self._name(name)):
+        if not self._artifacts.exists(self.name(name)):
             return False
-        self._artifacts.fetch(self._name(name), file)
+        self._artifacts.fetch(self.name(name), file)
         return True
 
     def publish(self, file: Path, name: str) -> None:
         """Copies a file there, in the place of one that had its name. Errors are those of ``ArtifactStore.publish``."""
-        self._artifacts.publish(file, self._name(name))
+        self._artifacts.publish(file, self.name(name))
 
     def remove(self, name: str) -> None:
         """Removes one of them, if it is there. Errors are those of ``ArtifactStore.remove``."""
-        self._artifacts.remove(self._name(name))
+        self._artifacts.remove(self.name(name))
 
     def remove_below(self, folder: str) -> None:
         """Removes all those in a folder. Errors are those of ``ArtifactStore.remove_below``."""
-        self._artifacts.remove_below(self._name(folder))
+        self._artifacts.remove_below(self.name(folder))
 
-    def _name(self, name: str) -> str:
+    def name(self, name: str) -> str:
+        """Of one of them among all artifacts."""
         return f"searches/{self._search_id}/{name}"
 
 

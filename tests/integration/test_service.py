@@ -1,6 +1,7 @@
 """The service as a team uses it: processes of its own, a client, and kill -9 at any of them."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
 
 from nas.client import Client, ServiceError, UnreachableError
@@ -105,6 +107,60 @@ def test_kill_9_at_any_process_loses_nothing_and_repeats_nothing(tmp_path: Path)
         assert [event.number for event in events] == list(range(1, len(events) + 1))
         front = json.loads((tmp_path / "alone" / "front.json").read_text())
         assert without_duration(client.front(search_id)["trials"]) == without_duration(front["trials"])
+
+
+TRAINING = (
+    SEARCH.replace("trials: 22", "trials: 5")
+    .replace("limit: 4", "limit: 2")
+    .replace("[uniform, magnitude]", "[]")
+    .replace("type: joint", "type: uniform, heads: fixed")
+    + "supernet_training: {steps: 10, batch_size: 2, sequence_tokens: 32, checkpoint_every: 2, learning_rate: 1e-3}\n"
+)
+
+
+def steps_of(logs: list[str]) -> list[int]:
+    """Those that a log tells of."""
+    return [int(found[1]) for line in logs if (found := re.match(r"step (\d+)/10 loss", line))]
+
+
+def test_kill_9_in_the_training_of_a_supernet_and_an_export_of_what_came_of_it(tmp_path: Path) -> None:
+    config = tmp_path / "training.yaml"
+    config.write_text(TRAINING)
+    alone = nas("search", config, "--out", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    front = json.loads((tmp_path / "alone" / "front.json").read_text())
+
+    with served(tmp_path / "data") as (client, process):
+        search_id = client.submit(config)
+        kept = tmp_path / "data" / "artifacts" / "searches" / search_id
+        until(lambda: (kept / "checkpoints" / "supernet.zip").exists(), what="a checkpoint")
+        [child] = descendants(process, "nas.service.job_process")
+        child.kill()
+        assert client.get(search_id)["state"] == "running"
+        list(client.watch(search_id))
+        assert client.get(search_id)["state"] == "complete"
+        logs = [line["text"] for line in client.logs(search_id)]
+        (death,) = [place for place, line in enumerate(logs) if "process of this search ended with -9" in line]
+        assert steps_of(logs[:death])[0] == 1
+        begun_at, *more = steps_of(logs[death:])
+        assert begun_at in {3, 5, 7, 9}  # one after a checkpoint
+        assert more == list(range(begun_at + 1, 11))
+        assert without_duration(client.front(search_id)["trials"]) == without_duration(front["trials"])
+        assert [path.name for path in kept.iterdir()] == ["supernet.zip"]
+
+        best = front["trials"][0]
+        exported = nas("export", search_id, str(best["number"]), "--server", client.url, "--out", tmp_path / "small")
+        assert exported.returncode == 0, exported.stderr
+    measured = nas("export", tmp_path / "alone", str(best["number"]), "--out", tmp_path / "small-alone")
+    assert measured.returncode == 0, measured.stderr
+    ids = torch.arange(40).reshape(1, -1)
+    logits = []
+    for folder in ("small", "small-alone"):
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / folder, trust_remote_code=True)
+        assert model.num_parameters() == best["measurements"]["parameters"]["value"]
+        with torch.no_grad():
+            logits.append(model(input_ids=ids).logits)
+    assert torch.equal(*logits)
 
 
 def test_a_worker_drains_within_ten_seconds_and_another_goes_on(tmp_path: Path) -> None:

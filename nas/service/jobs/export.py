@@ -12,6 +12,7 @@ from nas.recovered import is_recovered
 from nas.run import write_run
 from nas.service.exports import Exports
 from nas.service.jobs.base import Work
+from nas.service.jobs.supernet import require_supernet
 from nas.service.search_files import KeptWeights, SearchFiles
 from nas.service.searches import Searches
 from nas.trained_pruners import TRAINED_PRUNERS
@@ -39,6 +40,8 @@ def export_trial(work: Work) -> None:
             front=results.record,
         )
         files = SearchFiles(artifacts, export.search_id, Path(scratch))
+        if config.supernet_training is not None:
+            require_supernet(files, run.directory)
         fetch_weights(KeptWeights(files, run.directory.weights_path), run.trial(export.trial))
         folder, archive = Path(scratch) / "model", Path(scratch) / "model.zip"
         export_bundle(run, export.trial, target=export.to, folder=folder, console=Console(stderr=True))

@@ -97,7 +97,7 @@ def test_a_checkpoint_that_does_not_fit_is_removed_and_the_search_left_to_anothe
     write_checkpoint(tmp_path / "unfit", {"of": "something else"})
     ArtifactStore(artifacts).publish(tmp_path / "unfit", f"searches/{search_id}/checkpoints/{name}")
     lease = claimed(database)
-    with pytest.raises(LeftError, match="must be a checkpoint of a training in a run, .* It is removed, and the tr"):
+    with pytest.raises(LeftError, match=r"must be a checkpoint of a training in a run, .* It is removed, and the tr"):
         do(database, lease, artifacts)
     assert checkpoints_left(artifacts, search_id) == []
     expire(database, lease)
