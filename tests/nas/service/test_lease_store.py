@@ -67,6 +67,7 @@ def a_trial(store: LeaseStore) -> Trial:
 
 
 def files_in(root: Path, lease: Lease, scratch: Path) -> SearchFiles:
+    scratch.mkdir(exist_ok=True)
     return SearchFiles(ArtifactStore(str(root)), lease.search_id, scratch)
 
 

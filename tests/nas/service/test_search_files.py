@@ -16,6 +16,7 @@ WEIGHTS = OwnWeights(parameters={"a": torch.arange(3.0), "b": torch.ones(2, 2, d
 
 
 def files_of(root: str, scratch: Path, *, search_id: str = "s1") -> SearchFiles:
+    scratch.mkdir(exist_ok=True)
     return SearchFiles(ArtifactStore(root), search_id, scratch)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ def test_a_worker_goes_on_with_a_training_and_exports_hold_what_came_of_it(
     assert "going on from the checkpoint supernet.zip of a worker before" in caplog.text
     assert steps == [1, 2, 3]
     assert files_of(artifacts, search_id) == {"supernet.zip"}
+    with zipfile.ZipFile(Path(artifacts) / "searches" / search_id / "supernet.zip") as archive:
+        names = set(archive.namelist())
+    assert names >= {"config.json", "model.safetensors", "supernet_training.json", "unit_ranking.json"}
+    assert not any("tensorboard" in name for name in names)
     assert_as_alone(database, search_id, alone)
 
     trial = alone.front()[-1]
