@@ -15,6 +15,9 @@ from dataclasses import asdict
 from enum import Enum, auto
 from types import FrameType
 
+from nas.artifacts import ArtifactStore
+from nas.long_work.session import untold
+from nas.service.checkpoints import Checkpoints
 from nas.service.database import Database, DatabaseError
 from nas.service.exports import EXPORT
 from nas.service.job_process import JobProcess, Order, Outcome
@@ -22,6 +25,7 @@ from nas.service.lease_store import LeaseStore
 from nas.service.logs import Logs
 from nas.service.queue import JobState, Lease, LeaseLostError, Queue
 from nas.service.scratch import remove_left_folders, scratch_folder
+from nas.service.search_files import SearchFiles
 from nas.service.searches import SEARCH
 
 LOG = logging.getLogger(__name__)
@@ -107,6 +111,10 @@ class Worker:
                 finally:
                     outcome = process.end()  # before anything is said of the job: it must write nothing more
                 self._conclude(process, lease, end, outcome)  # before the folder goes, which may take a while
+                is_lost = end is _End.CANCELLED or (outcome is not None and outcome.state is JobState.FAILED)
+                if lease.kind == SEARCH and is_lost:  # nobody will go on from its checkpoints
+                    files = SearchFiles(ArtifactStore(self._artifacts), lease.search_id, scratch)
+                    Checkpoints(files, hold=untold, get_on=untold).remove_all()
         except LeaseLostError as error:
             LOG.warning("%s", error)
         except DatabaseError as error:

@@ -136,7 +136,6 @@ def test_kill_9_in_the_training_of_a_supernet_and_an_export_of_what_came_of_it(t
         until(lambda: (kept / "checkpoints" / "supernet.zip").exists(), what="a checkpoint")
         [child] = descendants(process, "nas.service.job_process")
         child.kill()
-        assert client.get(search_id)["state"] == "running"
         list(client.watch(search_id))
         assert client.get(search_id)["state"] == "complete"
         logs = [line["text"] for line in client.logs(search_id)]
@@ -161,6 +160,47 @@ def test_kill_9_in_the_training_of_a_supernet_and_an_export_of_what_came_of_it(t
         with torch.no_grad():
             logits.append(model(input_ids=ids).logits)
     assert torch.equal(*logits)
+
+
+def test_a_training_that_is_given_back_killed_and_cancelled_leaves_nothing_on_the_disk(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with served(tmp_path / "data", "--workers", "0") as (client, _):
+
+        def worker() -> "subprocess.Popen[bytes]":
+            arguments = ["worker", "--data", str(tmp_path / "data"), "--lease", str(LEASE_S), "--until-idle"]
+            environment = {**ENVIRONMENT, "TMPDIR": str(scratch)}
+            return subprocess.Popen([*COMMAND, *arguments], env=environment, stderr=subprocess.DEVNULL)
+
+        def num_taken_up() -> int:
+            return sum("going on from the checkpoint" in line["text"] for line in client.logs(search_id))
+
+        search_id = client.submit(TRAINING.replace("steps: 10,", "steps: 100000,"))
+        kept = tmp_path / "data" / "artifacts" / "searches" / search_id / "checkpoints" / "supernet.zip"
+        given_back = worker()
+        until(kept.exists, what="a checkpoint")
+        asked_s = time.monotonic()
+        given_back.terminate()
+        assert given_back.wait(15) == 0
+        assert time.monotonic() - asked_s < 10
+        assert list(scratch.iterdir()) == []
+        assert (client.get(search_id)["state"], kept.exists()) == ("queued", True)
+
+        killed = worker()
+        until(lambda: num_taken_up() == 1, what="the second worker")
+        [left] = scratch.iterdir()
+        killed.kill()
+        killed.wait()
+        time.sleep(LEASE_S)
+        assert left.exists()
+
+        cancelled = worker()
+        until(lambda: num_taken_up() == 2, what="the third worker")
+        assert not left.exists()
+        client.cancel(search_id)
+        assert cancelled.wait(15) == 0
+        assert (client.get(search_id)["state"], kept.exists()) == ("cancelled", False)
+        assert list(scratch.iterdir()) == []
 
 
 def test_a_worker_drains_within_ten_seconds_and_another_goes_on(tmp_path: Path) -> None:
