@@ -10,11 +10,10 @@ from nas.recovery.lora_distillation import LoraDistillation
 from nas.service.database import Database
 from nas.service.queue import Queue
 from nas.service.searches import Searches
-from nas.trained_pruners import TRAINED_PRUNERS
 from nas.trial import Trial
 from tests.nas.service.jobs.doing import exported, perplexity, searched
 
-pytestmark = pytest.mark.usefixtures("_in_this_process")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_in_this_process")]
 RECOVERY = {"type": "lora_distillation", "steps": 3, "max_sequences": 8, "rank": 2}
 
 
@@ -22,7 +21,6 @@ def trials_of(database: Database, search_id: str) -> tuple[Trial, ...]:
     return Searches(database, Queue(database)).results(search_id).trials
 
 
-@pytest.mark.slow
 def test_recovered_weights_are_those_that_were_kept(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -43,7 +41,6 @@ def test_recovered_weights_are_those_that_were_kept(
     assert "kept cannot be used and are made again" in caplog.text
 
 
-@pytest.mark.slow
 def test_trained_weights_are_those_that_were_kept(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +49,6 @@ def test_trained_weights_are_those_that_were_kept(
     search_id = searched(database, artifacts, **keys)
     trial = trials_of(database, search_id)[2]
     assert trial.source == "grain"
-    monkeypatch.setitem(TRAINED_PRUNERS, "grain", lambda *_, **__: pytest.fail("trained in vain"))
+    monkeypatch.setattr("nas.export.weights.train_again", lambda *_: pytest.fail("trained in vain"))
     folder = exported(database, search_id, trial.number, artifacts, tmp_path / "kept")
     assert perplexity(folder) == pytest.approx(trial.measurements["perplexity"].value, rel=1e-6)

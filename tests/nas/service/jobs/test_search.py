@@ -17,6 +17,7 @@ from nas.service.searches import Searches
 from tests.nas.service.jobs.doing import claimed, do, searched, submitted
 from tests.nas.service.searching import expire
 
+pytestmark = pytest.mark.slow
 STEPS = 4
 RECOVERING = {
     "recovery": {"type": "lora_distillation", "steps": STEPS, "max_sequences": 8, "rank": 2, "checkpoint_every": 2}
