@@ -57,6 +57,19 @@ def served(folder: Path, *options: str) -> Iterator[tuple[Client, "subprocess.Po
     assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
+def a_worker(folder: Path, *, lease_s: float) -> "subprocess.Popen[bytes]":
+    """`nas worker` for what is served from the folder ``data`` in there, with temporary files beside it."""
+    (folder / "scratch").mkdir(exist_ok=True)
+    arguments = ["worker", "--data", str(folder / "data"), "--lease", str(lease_s), "--until-idle"]
+    environment = {**ENVIRONMENT, "TMPDIR": str(folder / "scratch")}
+    return subprocess.Popen([*COMMAND, *arguments], env=environment, stderr=subprocess.DEVNULL)
+
+
+def scratch_folders(folder: Path) -> list[Path]:
+    """Of the jobs of such workers."""
+    return list((folder / "scratch").glob("nas-*"))
+
+
 def answers(client: Client) -> bool:
     try:
         list(client.jobs())
@@ -112,17 +125,17 @@ def test_kill_9_at_any_process_loses_nothing_and_repeats_nothing(tmp_path: Path)
 
 
 TRAINING = (
-    SEARCH.replace("trials: 22", "trials: 5")
+    SEARCH.replace("trials: 22", "trials: 4")
     .replace("limit: 4", "limit: 2")
     .replace("[uniform, magnitude]", "[]")
     .replace("type: joint", "type: uniform, heads: fixed")
-    + "supernet_training: {steps: 10, batch_size: 2, sequence_tokens: 32, checkpoint_every: 2, learning_rate: 1e-3}\n"
+    + "supernet_training: {steps: 8, batch_size: 2, sequence_tokens: 32, checkpoint_every: 2, learning_rate: 1e-3}\n"
 )
 
 
 def steps_of(logs: list[str]) -> list[int]:
     """Those that a log tells of."""
-    return [int(found[1]) for line in logs if (found := re.match(r"step (\d+)/10 loss", line))]
+    return [int(found[1]) for line in logs if (found := re.match(r"step (\d+)/8 loss", line))]
 
 
 def perplexity_of(folder: Path) -> float:
@@ -153,8 +166,8 @@ def test_kill_9_in_the_training_of_a_supernet_and_an_export_of_what_came_of_it(t
         (death,) = [place for place, line in enumerate(logs) if "process of this search ended with -9" in line]
         assert steps_of(logs[:death])[0] == 1
         begun_at, *more = steps_of(logs[death:])
-        assert begun_at in {3, 5, 7, 9}  # one after a checkpoint
-        assert more == list(range(begun_at + 1, 11))
+        assert begun_at in {3, 5, 7}  # one after a checkpoint
+        assert more == list(range(begun_at + 1, 9))
         assert without_duration(client.front(search_id)["trials"]) == without_duration(front["trials"])
         assert [path.name for path in kept.iterdir()] == ["supernet.zip"]
 
@@ -165,67 +178,47 @@ def test_kill_9_in_the_training_of_a_supernet_and_an_export_of_what_came_of_it(t
     assert perplexity_of(tmp_path / "small") == pytest.approx(cut["measurements"]["perplexity"]["value"], rel=1e-5)
 
 
-def test_a_training_that_is_given_back_killed_and_cancelled_leaves_nothing_on_the_disk(tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+def test_a_training_whose_worker_is_killed_and_that_is_then_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    """Neither on the disk of the workers, nor a checkpoint among the artifacts."""
     with served(tmp_path / "data", "--workers", "0") as (client, _):
-
-        def worker() -> "subprocess.Popen[bytes]":
-            arguments = ["worker", "--data", str(tmp_path / "data"), "--lease", str(LEASE_S), "--until-idle"]
-            environment = {**ENVIRONMENT, "TMPDIR": str(scratch)}
-            return subprocess.Popen([*COMMAND, *arguments], env=environment, stderr=subprocess.DEVNULL)
-
-        def folders() -> list[Path]:
-            return list(scratch.glob("nas-*"))
 
         def num_taken_up() -> int:
             return sum("going on from the checkpoint" in line["text"] for line in client.logs(search_id))
 
-        search_id = client.submit(TRAINING.replace("steps: 10,", "steps: 100000,"))
+        search_id = client.submit(TRAINING.replace("steps: 8,", "steps: 100000,"))
         kept = tmp_path / "data" / "artifacts" / "searches" / search_id / "checkpoints" / "supernet.zip"
-        given_back = worker()
+        killed = a_worker(tmp_path, lease_s=LEASE_S)
         until(kept.exists, what="a checkpoint")
-        asked_s = time.monotonic()
-        given_back.terminate()
-        assert given_back.wait(15) == 0
-        assert time.monotonic() - asked_s < 10
-        assert folders() == []
-        assert (client.get(search_id)["state"], kept.exists()) == ("queued", True)
-
-        killed = worker()
-        until(lambda: num_taken_up() == 1, what="the second worker")
-        [left] = folders()
+        [left] = scratch_folders(tmp_path)
         killed.kill()
         killed.wait()
         time.sleep(LEASE_S)
         assert left.exists()
-
-        cancelled = worker()
-        until(lambda: num_taken_up() == 2, what="the third worker")
+        cancelled = a_worker(tmp_path, lease_s=LEASE_S)
+        until(lambda: num_taken_up() == 1, what="the second worker")
         assert not left.exists()
         client.cancel(search_id)
-        assert cancelled.wait(15) == 0
+        assert cancelled.wait(30) == 0
         assert (client.get(search_id)["state"], kept.exists()) == ("cancelled", False)
-        assert folders() == []
+        assert scratch_folders(tmp_path) == []
 
 
 def test_a_worker_drains_within_ten_seconds_and_another_goes_on(tmp_path: Path) -> None:
     with served(tmp_path / "data", "--workers", "0") as (client, _):
         search_id = client.submit(SEARCH)
 
-        def worker() -> "subprocess.Popen[bytes]":
-            arguments = ["worker", "--data", str(tmp_path / "data"), "--lease", "60", "--until-idle"]
-            return subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-
-        first = worker()
+        first = a_worker(tmp_path, lease_s=60)
         until(lambda: client.get(search_id)["num_trials"] >= 2, what="the second trial")
         asked_s = time.monotonic()
         first.terminate()
         assert first.wait(15) == 0
         assert time.monotonic() - asked_s < 10
+        assert scratch_folders(tmp_path) == []
         assert client.get(search_id)["state"] == "queued"
         stored = client.trials(search_id)
-        second = worker()  # its lease would last a minute: what was given back is taken up at once
+        second = a_worker(
+            tmp_path, lease_s=60
+        )  # its lease would last a minute: what was given back is taken up at once
         assert second.wait(180) == 0
         assert client.get(search_id)["state"] == "complete"
         assert client.trials(search_id)[: len(stored)] == stored
