@@ -11,6 +11,7 @@ environment (for S3: ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``, ``AWS_ENDPOINT_URL`
 import errno
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -67,6 +68,9 @@ class Place(Protocol):
 
     def remove(self, path: str) -> None:
         """Removes a file, if it is there."""
+
+    def remove_below(self, path: str) -> None:
+        """Removes all files below a folder, if there are any."""
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -200,6 +204,50 @@ class ArtifactStore:
                 )
             return self._opened(name)
 
+    def fetch(self, name: str, file: Path) -> None:
+        """Copies a published file here, where it appears whole or not at all.
+
+        Args:
+            name: Of what is published.
+            file: To write; its folder is made where there is none.
+
+        Raises:
+            ArtifactError: There is none of that name, no room here, or the place does not answer.
+        """
+        partial = file.with_name(f".{file.name}.tmp")
+        with self.open(name) as published, _explained(f"fetching {name!r} from {self.root}"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("wb") as written:
+                    for chunk in published.chunks():
+                        written.write(chunk)
+                partial.replace(file)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Takes a file back, if it is published.
+
+        Raises:
+            ArtifactError: One cannot remove there, or the place does not answer.
+        """
+        _check_name(name)
+        with _explained(f"removing {name!r} from {self.root}"):
+            self._place.remove(name)
+
+    def remove_below(self, folder: str) -> None:
+        """Takes back all files whose names begin with a folder's, if there are any.
+
+        Args:
+            folder: As a name is, such as ``searches/17/checkpoints``.
+
+        Raises:
+            ArtifactError: One cannot list or remove there, or the place does not answer.
+        """
+        _check_name(folder)
+        with _explained(f"removing what is below {folder!r} in {self.root}"):
+            self._place.remove_below(folder)
+
     def exists(self, name: str) -> bool:
         """Whether a file of that name is published.
 
@@ -279,6 +327,10 @@ class _Folder:
     def remove(self, path: str) -> None:
         (self._root / path).unlink(missing_ok=True)
 
+    def remove_below(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._root / path)
+
     def exists(self, path: str) -> bool:
         return (self._root / path).is_file()
 
@@ -314,6 +366,15 @@ class _Remote:
     def remove(self, path: str) -> None:
         with suppress(FileNotFoundError):
             self._files.rm_file(self._path(path))
+
+    def remove_below(self, path: str) -> None:
+        self._files.invalidate_cache()  # of listings, which others may have made old
+        try:
+            for found in self._files.find(self._path(path)):
+                with suppress(FileNotFoundError):
+                    self._files.rm_file(found)
+        finally:
+            self._files.invalidate_cache()  # or else ``exists`` would go by this listing from now on
 
     def exists(self, path: str) -> bool:
         try:

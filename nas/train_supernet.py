@@ -31,6 +31,7 @@ from nas.latency_tables import measure_latency_table
 from nas.long_work import FREE_TO_CHANGE
 from nas.long_work.checkpoint import fingerprint
 from nas.long_work.scalars import Record, tensorboard_scalars
+from nas.long_work.session import untold
 from nas.long_work.stopping import stop_requests
 from nas.preparation import calibration_examples, encoder_examples, ranking_for
 from nas.pruners.costs import parameter_costs
@@ -66,6 +67,7 @@ def train_supernet(
     *,
     resume: bool,
     on_step: Callable[[SupernetStep], None] = lambda _: None,
+    on_checkpoint: Callable[[], None] = untold,
 ) -> dict[str, Any]:
     """Trains a supernet and writes it.
 
@@ -74,6 +76,8 @@ def train_supernet(
         folder: Where to; new or empty, or with ``resume`` that of a training with the same config.
         resume: Whether to go on with what is there. A training that is done is left as it is.
         on_step: Called after every step, in the main process.
+        on_checkpoint: Called there whenever the folder holds a new checkpoint, and is fit to be copied. What it raises
+            ends the training.
 
     Returns:
         What ``supernet_training.json`` holds.
@@ -112,6 +116,7 @@ def train_supernet(
                     path=folder / CHECKPOINT,
                     model=model,
                     on_step=_told(on_step, record) if is_main else lambda _: None,
+                    on_checkpoint=on_checkpoint if is_main else untold,
                     must_stop=must_stop,
                 )
             if is_main:

@@ -30,6 +30,8 @@ SEARCH = "search"
 RUN_FILES = ("config.yaml", "environment.json", "front.json", "trials.db")
 MAX_RUN_BYTES = 2**30
 """A trial takes a few kilobytes."""
+_STORED = frozenset({".safetensors", ".pt"})
+"""What compressing would take long for, and win little of."""
 _ONE_TIME = (1980, 1, 1, 0, 0, 0)
 _ONE_PERMISSION = (stat.S_IFREG | 0o644) << 16
 _UNIX = 3
@@ -96,7 +98,7 @@ def add_search(folder: Path, run: RunDirectory) -> None:
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Puts a folder into a zip file, which appears whole or not at all. Weights are stored as they are.
+    """Puts a folder into a zip file, which appears whole or not at all. Weights and checkpoints are stored as they are.
 
     Args:
         folder: With plain files and folders in it.
@@ -182,7 +184,7 @@ def _pack_file(packed: zipfile.ZipFile, path: Path, name: str) -> None:
         return
     entry = zipfile.ZipInfo(name, date_time=_ONE_TIME)
     entry.create_system, entry.external_attr = _UNIX, _ONE_PERMISSION
-    entry.compress_type = zipfile.ZIP_STORED if path.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
+    entry.compress_type = zipfile.ZIP_STORED if path.suffix in _STORED else zipfile.ZIP_DEFLATED
     entry.file_size = path.stat().st_size  # says whether the entry needs 64 bits
     with path.open("rb") as file, packed.open(entry, "w") as target:
         shutil.copyfileobj(file, target, 2**20)
@@ -259,4 +261,4 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["BundleError", "add_search", "export_bundle", "opened_bundle", "pack"]
+__all__ = ["BundleError", "add_search", "export_bundle", "opened_bundle", "pack", "unpack"]

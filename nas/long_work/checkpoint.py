@@ -21,6 +21,10 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be written, read or gone on with; the message says why and what to do."""
 
 
+class CheckpointWriteError(CheckpointError):
+    """There is no room for a checkpoint, or no permission; the one before it is as it was."""
+
+
 def temporary_of(path: Path) -> Path:
     """Where a checkpoint is written before it takes its place."""
     return path.with_name(f".{path.name}.tmp")
@@ -34,7 +38,7 @@ def write_checkpoint(path: Path, record: Mapping[str, Any]) -> None:
         record: Tensors, numbers, texts, and lists and dicts of them.
 
     Raises:
-        CheckpointError: There is no room, or the folder cannot be written to.
+        CheckpointWriteError: There is no room, or the folder cannot be written to.
     """
     temporary = temporary_of(path)
     try:
@@ -47,7 +51,7 @@ def write_checkpoint(path: Path, record: Mapping[str, Any]) -> None:
     except (OSError, RuntimeError) as error:  # torch wraps what the system says
         with suppress(OSError):  # what stood in the way of writing may stand in the way of this
             temporary.unlink(missing_ok=True)
-        raise CheckpointError(
+        raise CheckpointWriteError(
             f"There must be room to write to {path.parent}, but the checkpoint could not be written ({error}); "
             "free some space and repeat with --resume."
         ) from error

@@ -14,6 +14,10 @@ from nas.long_work.stopping import GO_ON, end_step, never
 _BELONGS_TO, _STATE = "belongs_to", "state"
 
 
+def untold() -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlace:
     """Where a training keeps its state and its scalars, and who may ask it to stop; by default nowhere and nobody.
@@ -24,12 +28,15 @@ class TrainingPlace:
         scalars: A folder for TensorBoard.
         must_stop: Asked after every step; True ends the training, with a checkpoint where there is a place for one.
         how_to_go_on: What to do after that, for people.
+        on_checkpoint: Called whenever the checkpoint has been written, and is whole. What it raises ends the training
+            as a request to stop does, and is best of that kind: others may be taken for the training's own failure.
     """
 
     checkpoint: Path | None = None
     scalars: Path | None = None
     must_stop: Callable[[], bool] = never
     how_to_go_on: str = GO_ON
+    on_checkpoint: Callable[[], None] = untold
 
     def with_scalars(self, is_asked: bool) -> "TrainingPlace":
         """The same, without room for scalars where they are not asked for."""
@@ -127,6 +134,7 @@ class Session:
         def save() -> None:
             assert path is not None
             write_checkpoint(path, {_BELONGS_TO: self._belongs_to, _STATE: dict(state())})
+            self._place.on_checkpoint()
 
         end_step(
             number,

@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nas.service.logs import Capture
 from nas.service.processes import end_with
 from nas.service.queue import JobState, Lease
+from nas.service.scratch import within
 
 DRAIN_S = 1.0
 """How long the rest of the output is waited for; a child of the process may hold it open."""
@@ -29,7 +31,7 @@ class Order:
 
     Attributes:
         database_url: The service's.
-        artifacts: Where exports are kept.
+        artifacts: Where exports are kept, and what searches train.
         lease_s: As the worker's queue has it.
         lease: The claim.
         parent: The worker's process.
@@ -60,12 +62,13 @@ class JobProcess:
 
     Args:
         order: What it is to do.
+        scratch: A folder for its temporary files, which whoever made it removes: this process may be killed.
 
     Attributes:
         printed: What it prints.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, scratch: Path) -> None:
         self._outcome, outcome = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -74,6 +77,7 @@ class JobProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=[outcome],
+                env=within(scratch),
             )
         except OSError:
             os.close(self._outcome)
@@ -128,18 +132,19 @@ def carry_out(order: Order) -> Outcome:
     Raises:
         LeaseLostError: It is another worker's by now.
         DatabaseError: The database is not there. Both are no fault of the job's.
+        SystemExit: One of these, or the job cannot go on in this process.
     """
     # Seconds of imports, which only this process should pay.
     from nas.errors import describe_error
     from nas.service.database import Database, DatabaseError
-    from nas.service.jobs import JOBS, Work
+    from nas.service.jobs import JOBS, LeftError, Work
     from nas.service.queue import LeaseLostError, Queue
 
     database, lease = Database(order.database_url), Lease(**order.lease)
     queue = Queue(database, lease_s=order.lease_s)
     try:
         JOBS[lease.kind](Work(database=database, queue=queue, lease=lease, artifacts=order.artifacts))
-    except (LeaseLostError, DatabaseError) as error:
+    except (LeaseLostError, DatabaseError, LeftError) as error:
         sys.exit(str(error))
     except ValueError as error:  # of our own: the config, the model, the budget
         return Outcome(state=JobState.FAILED, reason=describe_error(error)[0])

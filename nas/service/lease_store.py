@@ -1,4 +1,4 @@
-"""A search's state in the service's database, written only while its worker holds the lease."""
+"""A search's state in the service's database and files, written only while its worker holds the lease."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +11,11 @@ from sqlalchemy.sql import ColumnElement
 
 from nas.long_work.places import NO_PLACES, TrainingPlaces
 from nas.service import tables
+from nas.service.checkpoints import Checkpoints, PlacesInArtifacts
 from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
 from nas.service.queue import Lease, Queue
+from nas.service.search_files import KeptWeights, SearchFiles
 from nas.service.searches import Searches
 from nas.store.base import DuplicateTrialError, WeightsKind
 from nas.supernet.own_weights import OwnWeights
@@ -35,14 +37,27 @@ class LeaseStore:
         database: Where the search is.
         queue: Which guards it.
         lease: The claim on it.
+        files: Where what takes long to make is kept; None to let it go.
         patience_s: How long to wait for the database.
     """
 
-    def __init__(self, database: Database, queue: Queue, lease: Lease, *, patience_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queue: Queue,
+        lease: Lease,
+        *,
+        files: SearchFiles | None = None,
+        patience_s: float = 60.0,
+    ) -> None:
         self._database = database
         self._queue = queue
         self._lease = lease
         self._events = Events(database)
+        self._weights = None if files is None else KeptWeights(files, files.scratch / "weights")
+        self._places: TrainingPlaces = NO_PLACES
+        if files is not None:
+            self._places = PlacesInArtifacts(Checkpoints(files, hold=self.hold, get_on=self.get_on))
         self._patience_s = patience_s
         self._num_failed = 0
 
@@ -53,8 +68,16 @@ class LeaseStore:
 
     @property
     def places(self) -> TrainingPlaces:
-        """None: a search may go on at another worker, which shares no folder with this one."""
-        return NO_PLACES
+        """Among the artifacts, since a search may go on at another worker, which shares no folder with this one."""
+        return self._places
+
+    def hold(self) -> None:
+        """Sees to it that the search is still this worker's, before something is done that no transaction can guard."""
+        self._write(lambda _: None)
+
+    def get_on(self) -> None:
+        """Notes progress: the search may be taken up as often as it takes."""
+        self._write(lambda connection: self._queue.got_on(connection, self._lease))
 
     def trials(self, shape: SupernetShape) -> list[Trial]:
         """All trials by number."""
@@ -108,13 +131,20 @@ class LeaseStore:
 
         self._write(replace)
 
-    def weights(self, sub_network: SubNetwork, kind: WeightsKind) -> None:
-        """None: they are made again where an export wants them, since a database is no place for them."""
-        del sub_network, kind
+    def weights(self, sub_network: SubNetwork, kind: WeightsKind) -> OwnWeights | None:
+        """Those that were kept among the artifacts; None where none were, or none that can be read."""
+        return None if self._weights is None else self._weights.load(sub_network, kind)
 
     def keep_weights(self, sub_network: SubNetwork, kind: WeightsKind, weights: OwnWeights) -> None:
-        """Lets them go."""
-        del sub_network, kind, weights
+        """Publishes them among the artifacts, where that can be done.
+
+        A worker may lose the lease between the look at it and the end of the upload, and its file then takes the place
+        of one that another worker has published. Both come of the same training, and on the same kind of machine they
+        are the same bit for bit.
+        """
+        if self._weights is not None:
+            self.hold()
+            self._weights.keep(sub_network, kind, weights)
 
     def write_environment(self, record: Mapping[str, Any]) -> None:
         """Says where the search runs; the first to say so counts."""

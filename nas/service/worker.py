@@ -15,12 +15,17 @@ from dataclasses import asdict
 from enum import Enum, auto
 from types import FrameType
 
+from nas.artifacts import ArtifactStore
+from nas.long_work.session import untold
+from nas.service.checkpoints import Checkpoints
 from nas.service.database import Database, DatabaseError
 from nas.service.exports import EXPORT
 from nas.service.job_process import JobProcess, Order, Outcome
 from nas.service.lease_store import LeaseStore
 from nas.service.logs import Logs
 from nas.service.queue import JobState, Lease, LeaseLostError, Queue
+from nas.service.scratch import remove_left_folders, scratch_folder
+from nas.service.search_files import SearchFiles
 from nas.service.searches import SEARCH
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +50,7 @@ class Worker:
 
     Args:
         database_url: The service's.
-        artifacts: Where exports are kept, as ``ArtifactStore`` takes it.
+        artifacts: Where exports are kept and what searches train, as ``ArtifactStore`` takes it.
         lease_s: How long a job waits after this worker's death.
         name: For people; host and process by default.
     """
@@ -80,6 +85,7 @@ class Worker:
         Args:
             until_idle: End when there is nothing to do, in place of waiting for more.
         """
+        remove_left_folders()
         while not self._is_stopping:
             try:
                 lease = self._queue.claim(self._name, [EXPORT, SEARCH])
@@ -98,12 +104,17 @@ class Worker:
     def _work(self, lease: Lease) -> None:
         LOG.info("%s of %s: begun, or taken up again", lease.kind, lease.search_id)
         try:
-            process = JobProcess(self._order(lease))
-            try:
-                end = self._attend(process, lease)
-            finally:
-                outcome = process.end()  # before anything is said of the job: it must write nothing more
-            self._conclude(process, lease, end, outcome)
+            with scratch_folder() as scratch:
+                process = JobProcess(self._order(lease), scratch)
+                try:
+                    end = self._attend(process, lease)
+                finally:
+                    outcome = process.end()  # before anything is said of the job: it must write nothing more
+                self._conclude(process, lease, end, outcome)  # before the folder goes, which may take a while
+                is_lost = end is _End.CANCELLED or (outcome is not None and outcome.state is JobState.FAILED)
+                if lease.kind == SEARCH and is_lost:  # nobody will go on from its checkpoints
+                    files = SearchFiles(ArtifactStore(self._artifacts), lease.search_id, scratch)
+                    Checkpoints(files, hold=untold, get_on=untold).remove_all()
         except LeaseLostError as error:
             LOG.warning("%s", error)
         except DatabaseError as error:

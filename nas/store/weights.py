@@ -25,7 +25,7 @@ class WeightsFolder:
         Raises:
             OwnWeightsError: The file is damaged.
         """
-        file = self._file(sub_network, kind)
+        file = self.file(sub_network, kind)
         return OwnWeights.load(file) if file.exists() else None
 
     def keep(self, sub_network: SubNetwork, kind: WeightsKind, weights: OwnWeights) -> None:
@@ -36,12 +36,13 @@ class WeightsFolder:
         """
         try:
             self._path.mkdir(exist_ok=True)
-            weights.save(self._file(sub_network, kind))
+            weights.save(self.file(sub_network, kind))
         except (OSError, SafetensorError) as error:
             raise StoreError(
                 f"There must be room to keep a sub-network's weights in {self._path}, but {error}; free some space and "
                 "repeat with --resume: the trials finished so far are kept."
             ) from error
 
-    def _file(self, sub_network: SubNetwork, kind: WeightsKind) -> Path:
+    def file(self, sub_network: SubNetwork, kind: WeightsKind) -> Path:
+        """Where such weights lie, or would."""
         return self._path / f"{sub_network.key}-{kind}.safetensors"

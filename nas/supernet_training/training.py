@@ -25,6 +25,7 @@ from nas.accelerating import parameter_groups
 from nas.long_work.bad_steps import BadSteps
 from nas.long_work.checkpoint import restore_optimizer, restore_parameters
 from nas.long_work.randomness import step_seed
+from nas.long_work.session import untold
 from nas.long_work.stopping import end_step
 from nas.supernet.supernet import Supernet
 from nas.supernet_training.checkpoint import Checkpoint
@@ -105,6 +106,7 @@ def train(
     path: Path,
     model: str,
     on_step: Callable[[SupernetStep], None],
+    on_checkpoint: Callable[[], None] = untold,
     must_stop: Callable[[], bool],
 ) -> Training:
     """Trains a supernet in place, from the checkpoint if there is one, and leaves it at rest: frozen, in eval mode.
@@ -117,6 +119,7 @@ def train(
         path: Of the checkpoint, which is kept at the end.
         model: The fingerprint of the model that training began with.
         on_step: Called after every step.
+        on_checkpoint: Called whenever the checkpoint has been written, and is whole.
         must_stop: Asked after every step; True ends training with a checkpoint.
 
     Raises:
@@ -127,6 +130,11 @@ def train(
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices):
         loop = _Loop(supernet, curriculum, config, accelerator, path=path, model=model)
+
+        def save() -> None:
+            loop.save()
+            on_checkpoint()
+
         for step in range(len(loop.losses), config.steps):
             on_step(loop.step(step))
             end_step(
@@ -134,7 +142,7 @@ def train(
                 config.steps,
                 every=config.checkpoint_every,
                 must_stop=must_stop,
-                save=loop.save,
+                save=save,
                 kept_in=path.parent,
             )
         return loop.end()

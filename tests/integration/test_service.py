@@ -1,6 +1,7 @@
 """The service as a team uses it: processes of its own, a client, and kill -9 at any of them."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,10 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM
 
+from evaluators import make_evaluator
+from evaluators.base import Subject
 from nas.client import Client, ServiceError, UnreachableError
+from nas.supernet.loading import load_pretrained
 from tests.integration.commands import COMMAND, ENVIRONMENT, SEARCH, assert_sentence, nas
 
 LEASE_S = 3.0
@@ -51,6 +55,19 @@ def served(folder: Path, *options: str) -> Iterator[tuple[Client, "subprocess.Po
         process.send_signal(signal.SIGTERM)
         process.wait(30)
     assert psutil.wait_procs(left, timeout=10)[1] == []
+
+
+def a_worker(folder: Path, *, lease_s: float) -> "subprocess.Popen[bytes]":
+    """`nas worker` for what is served from the folder ``data`` in there, with temporary files beside it."""
+    (folder / "scratch").mkdir(exist_ok=True)
+    arguments = ["worker", "--data", str(folder / "data"), "--lease", str(lease_s), "--until-idle"]
+    environment = {**ENVIRONMENT, "TMPDIR": str(folder / "scratch")}
+    return subprocess.Popen([*COMMAND, *arguments], env=environment, stderr=subprocess.DEVNULL)
+
+
+def scratch_folders(folder: Path) -> list[Path]:
+    """Of the jobs of such workers."""
+    return list((folder / "scratch").glob("nas-*"))
 
 
 def answers(client: Client) -> bool:
@@ -107,23 +124,101 @@ def test_kill_9_at_any_process_loses_nothing_and_repeats_nothing(tmp_path: Path)
         assert without_duration(client.front(search_id)["trials"]) == without_duration(front["trials"])
 
 
+TRAINING = (
+    SEARCH.replace("trials: 22", "trials: 4")
+    .replace("limit: 4", "limit: 2")
+    .replace("[uniform, magnitude]", "[]")
+    .replace("type: joint", "type: uniform, heads: fixed")
+    + "supernet_training: {steps: 8, batch_size: 2, sequence_tokens: 32, checkpoint_every: 2, learning_rate: 1e-3}\n"
+)
+
+
+def steps_of(logs: list[str]) -> list[int]:
+    """Those that a log tells of."""
+    return [int(found[1]) for line in logs if (found := re.match(r"step (\d+)/8 loss", line))]
+
+
+def perplexity_of(folder: Path) -> float:
+    """Of an exported model, as ``TRAINING`` asks for it."""
+    model, tokenizer = load_pretrained(
+        str(folder), dtype="float32", revision=None, device="cpu", trust_remote_code=True
+    )
+    perplexity = make_evaluator("perplexity", window_tokens=64, limit=2)
+    return perplexity.evaluate(Subject(model=model, tokenizer=tokenizer))["perplexity"].value
+
+
+def test_kill_9_in_the_training_of_a_supernet_and_an_export_of_what_came_of_it(tmp_path: Path) -> None:
+    config = tmp_path / "training.yaml"
+    config.write_text(TRAINING)
+    alone = nas("search", config, "--out", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    front = json.loads((tmp_path / "alone" / "front.json").read_text())
+
+    with served(tmp_path / "data") as (client, process):
+        search_id = client.submit(config)
+        kept = tmp_path / "data" / "artifacts" / "searches" / search_id
+        until(lambda: (kept / "checkpoints" / "supernet.zip").exists(), what="a checkpoint")
+        [child] = descendants(process, "nas.service.job_process")
+        child.kill()
+        list(client.watch(search_id))
+        assert client.get(search_id)["state"] == "complete"
+        logs = [line["text"] for line in client.logs(search_id)]
+        (death,) = [place for place, line in enumerate(logs) if "process of this search ended with -9" in line]
+        assert steps_of(logs[:death])[0] == 1
+        begun_at, *more = steps_of(logs[death:])
+        assert begun_at in {3, 5, 7}  # one after a checkpoint
+        assert more == list(range(begun_at + 1, 9))
+        assert without_duration(client.front(search_id)["trials"]) == without_duration(front["trials"])
+        assert [path.name for path in kept.iterdir()] == ["supernet.zip"]
+
+        cut = front["trials"][-1]
+        assert cut["source"] != "supernet"
+        exported = nas("export", search_id, str(cut["number"]), "--server", client.url, "--out", tmp_path / "small")
+        assert exported.returncode == 0, exported.stderr
+    assert perplexity_of(tmp_path / "small") == pytest.approx(cut["measurements"]["perplexity"]["value"], rel=1e-5)
+
+
+def test_a_training_whose_worker_is_killed_and_that_is_then_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    """Neither on the disk of the workers, nor a checkpoint among the artifacts."""
+    with served(tmp_path / "data", "--workers", "0") as (client, _):
+
+        def num_taken_up() -> int:
+            return sum("going on from the checkpoint" in line["text"] for line in client.logs(search_id))
+
+        search_id = client.submit(TRAINING.replace("steps: 8,", "steps: 100000,"))
+        kept = tmp_path / "data" / "artifacts" / "searches" / search_id / "checkpoints" / "supernet.zip"
+        killed = a_worker(tmp_path, lease_s=LEASE_S)
+        until(kept.exists, what="a checkpoint")
+        [left] = scratch_folders(tmp_path)
+        killed.kill()
+        killed.wait()
+        time.sleep(LEASE_S)
+        assert left.exists()
+        cancelled = a_worker(tmp_path, lease_s=LEASE_S)
+        until(lambda: num_taken_up() == 1, what="the second worker")
+        assert not left.exists()
+        client.cancel(search_id)
+        assert cancelled.wait(30) == 0
+        assert (client.get(search_id)["state"], kept.exists()) == ("cancelled", False)
+        assert scratch_folders(tmp_path) == []
+
+
 def test_a_worker_drains_within_ten_seconds_and_another_goes_on(tmp_path: Path) -> None:
     with served(tmp_path / "data", "--workers", "0") as (client, _):
         search_id = client.submit(SEARCH)
 
-        def worker() -> "subprocess.Popen[bytes]":
-            arguments = ["worker", "--data", str(tmp_path / "data"), "--lease", "60", "--until-idle"]
-            return subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-
-        first = worker()
+        first = a_worker(tmp_path, lease_s=60)
         until(lambda: client.get(search_id)["num_trials"] >= 2, what="the second trial")
         asked_s = time.monotonic()
         first.terminate()
         assert first.wait(15) == 0
         assert time.monotonic() - asked_s < 10
+        assert scratch_folders(tmp_path) == []
         assert client.get(search_id)["state"] == "queued"
         stored = client.trials(search_id)
-        second = worker()  # its lease would last a minute: what was given back is taken up at once
+        second = a_worker(
+            tmp_path, lease_s=60
+        )  # its lease would last a minute: what was given back is taken up at once
         assert second.wait(180) == 0
         assert client.get(search_id)["state"] == "complete"
         assert client.trials(search_id)[: len(stored)] == stored

@@ -7,50 +7,15 @@ import resource
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from moto.server import ThreadedMotoServer
 
 from nas.artifacts import CHUNK_BYTES, Artifact, ArtifactError, ArtifactStore
-
-PLACES = ("folder", "memory", "s3")
-
-
-@pytest.fixture(scope="module")
-def s3_url() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(s3_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a new bucket; the environment says where it is and who asks, as it does for boto."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:32]
-    boto3.client("s3").create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture(params=PLACES)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "artifacts")
-    if request.param == "memory":
-        return f"memory://{tmp_path}"
-    return f"s3://{request.getfixturevalue('bucket')}/some/prefix"
 
 
 @pytest.fixture
@@ -90,6 +55,39 @@ def test_what_was_published_can_be_read(store: ArtifactStore, tmp_path: Path) ->
         assert download.num_bytes == 1000
         assert b"".join(download.chunks()) == content
     assert everything_below(store) == {"exports/17.zip"}
+
+
+@pytest.mark.parametrize("num_bytes", [0, 5 * CHUNK_BYTES + 1])
+def test_a_file_is_fetched_whole_into_a_folder_that_need_not_be_there(
+    store: ArtifactStore, num_bytes: int, tmp_path: Path
+) -> None:
+    content = os.urandom(num_bytes)
+    store.publish(new_file(tmp_path, content), "a/b")
+    store.fetch("a/b", tmp_path / "new" / "here")
+    assert (tmp_path / "new" / "here").read_bytes() == content
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["here"]
+    with pytest.raises(ArtifactError, match="must be published before it can be read, and 'a/c' is not in"):
+        store.fetch("a/c", tmp_path / "new" / "there")
+    assert not (tmp_path / "new" / "there").exists()
+
+
+def test_what_was_taken_back_is_gone_and_nothing_else(store: ArtifactStore, tmp_path: Path) -> None:
+    file = new_file(tmp_path, b"content")
+    names = ["s/1/checkpoints/a", "s/1/checkpoints/b/c", "s/1/checkpoints-of-another", "s/1/d", "s/10/checkpoints/a"]
+    for name in names:
+        store.publish(file, name)
+    store.remove("s/1/d")
+    store.remove("s/1/d")
+    store.remove("never/there")
+    assert not store.exists("s/1/d")
+    store.remove_below("s/1/checkpoints")
+    store.remove_below("s/1/checkpoints")
+    assert everything_below(store) == {"s/1/checkpoints-of-another", "s/10/checkpoints/a"}
+    ArtifactStore(store.root).publish(file, "s/1/checkpoints/a")
+    assert store.exists("s/1/checkpoints/a")  # nobody goes by what was listed before
+    for remove in (store.remove, store.remove_below):
+        with pytest.raises(ArtifactError, match="must be a relative path such as"):
+            remove("../s")
 
 
 @pytest.mark.parametrize("num_bytes", [0, 1, CHUNK_BYTES, 5 * CHUNK_BYTES + 1])
@@ -286,6 +284,30 @@ def test_no_room_in_a_folder(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert everything_below(store) == set()
     assert store.publish(file, "a").num_bytes == 10 * 2**20
+
+
+def test_no_room_to_fetch_to(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    store.publish(new_file(tmp_path, b"content"), "a")
+    (tmp_path / "in the way").write_text("")
+    with pytest.raises(ArtifactError, match=r"fetching 'a' from .* failed: .*in the way"):
+        store.fetch("a", tmp_path / "in the way" / "a")
+
+
+def test_a_place_that_lets_nothing_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Denied")
+
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    store.publish(new_file(tmp_path, b"content"), "a/b")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(ArtifactError, match=r"removing 'a/b' from .* failed: it is not allowed \(.*Denied\)"):
+            store.remove("a/b")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", refuse)
+        with pytest.raises(ArtifactError, match=r"removing what is below 'a' in .* failed: it is not allowed"):
+            store.remove_below("a")
 
 
 def test_file_that_is_not_there(store: ArtifactStore, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,22 @@ def test_kill_9_at_any_moment(model: Path, tmp_path: Path) -> None:
     train_supernet(config, tmp_path / "killed", resume=True, on_step=lambda step: told.append(step.number))
     assert told == [3, 4, 5]
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_a_copy_of_the_folder_at_any_checkpoint_goes_on_elsewhere(model: Path, tmp_path: Path) -> None:
+    copies: list[Path] = []
+
+    def copy() -> None:
+        copies.append(tmp_path / f"copy{len(copies)}")
+        shutil.copytree(tmp_path / "whole", copies[-1])
+
+    config = settings(model, steps=5)
+    train_supernet(config, tmp_path / "whole", resume=False, on_checkpoint=copy)
+    for folder, expected in zip(copies, ([3, 4, 5], [5], []), strict=True):
+        told: list[int] = []
+        train_supernet(config, folder, resume=True, on_step=lambda step, told=told: told.append(step.number))  # type: ignore[misc]
+        assert told == expected
+        assert weights(folder) == weights(tmp_path / "whole")
 
 
 def test_a_kill_while_the_model_is_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

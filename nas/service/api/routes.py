@@ -18,7 +18,7 @@ from nas.service.api.budgets import Maxima, Minima, budgets
 from nas.service.api.news import News
 from nas.service.api.problems import ParameterError, TooLargeError, documented
 from nas.service.events import MAX_EVENT
-from nas.service.limits import RefusedError, check_model
+from nas.service.limits import check_model
 from nas.service.queue import JobState
 from nas.service.searches import Searches
 from nas.service.tokens import Scope
@@ -236,11 +236,6 @@ def _allowed_config(text: str, request: Request) -> SearchConfig:
         TrackingError: It says where to track, which is the operator's to say.
     """
     config, policy = parse_config(text), request.app.state.policy
-    if config.supernet_training is not None:
-        raise RefusedError(
-            "The service trains no supernet yet, got a config with supernet_training; train it by "
-            "`nas train-supernet`, let the server's operator offer its folder, and give that as the model."
-        )
     refuse_places({tracker.name: tracker.options for tracker in config.tracking})
     name = check_model(
         config.model.name,

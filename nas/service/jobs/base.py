@@ -7,6 +7,10 @@ from nas.service.database import Database
 from nas.service.queue import Lease, Queue
 
 
+class LeftError(RuntimeError):
+    """The job cannot go on in this process, and may in another; the message says why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """A claimed job and what it needs.
@@ -15,7 +19,7 @@ class Work:
         database: The service's.
         queue: Which guards what is written.
         lease: The claim.
-        artifacts: Where exports are kept.
+        artifacts: Where exports are kept, and what searches train.
     """
 
     database: Database
@@ -25,4 +29,4 @@ class Work:
 
 
 Job = Callable[[Work], None]
-"""Does a job to its end. A ``ValueError`` fails it; a ``DatabaseError`` leaves it for another worker."""
+"""Does a job to its end. A ``ValueError`` fails it; ``DatabaseError`` and ``LeftError`` leave it for another worker."""

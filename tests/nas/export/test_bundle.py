@@ -181,13 +181,14 @@ def test_the_copy_is_sound_while_another_process_adds_trials(tmp_path: Path) -> 
 
 
 def test_a_packed_folder_unpacks_to_the_same(folder: Path, tmp_path: Path) -> None:
+    (folder / "checkpoint.pt").write_bytes(bytes(5000))
     pack(folder, tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.testzip() is None
         kinds = {entry.filename: entry.compress_type for entry in archive.infolist()}
         assert list(kinds) == sorted(kinds)
         archive.extractall(tmp_path / "again")
-    assert kinds.pop("model.safetensors") == zipfile.ZIP_STORED
+    assert kinds.pop("model.safetensors") == kinds.pop("checkpoint.pt") == zipfile.ZIP_STORED
     assert set(kinds.values()) == {zipfile.ZIP_DEFLATED}
     files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     assert {path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*") if path.is_file()} == files

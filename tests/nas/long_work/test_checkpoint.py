@@ -7,6 +7,7 @@ from torch import nn
 
 from nas.long_work.checkpoint import (
     CheckpointError,
+    CheckpointWriteError,
     fingerprint,
     fingerprint_of_examples,
     read_checkpoint,
@@ -34,7 +35,9 @@ def test_a_crash_while_writing_leaves_the_one_before(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(CheckpointError, match=r"room to write to .*No space left.*; free some space and repeat with"):
+    with pytest.raises(
+        CheckpointWriteError, match=r"room to write to .*No space left.*; free some space and repeat with"
+    ):
         write_checkpoint(tmp_path / "c", {"step": 3})
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
     assert read_checkpoint(tmp_path / "c") == {"step": 2}
@@ -42,7 +45,7 @@ def test_a_crash_while_writing_leaves_the_one_before(tmp_path: Path, monkeypatch
 
 def test_a_folder_that_is_none_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match=r"room to write to .*file, but the checkpoint could not be written"):
+    with pytest.raises(CheckpointWriteError, match=r"room to write to .*file, but the checkpoint could not be written"):
         write_checkpoint(tmp_path / "file" / "c", {"step": 3})
 
 

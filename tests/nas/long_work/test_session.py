@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nas.long_work import session as module
-from nas.long_work.checkpoint import CheckpointError, write_checkpoint
+from nas.long_work.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from nas.long_work.session import NOWHERE, TrainingPlace
 
 
@@ -35,6 +35,17 @@ def test_what_one_process_kept_another_takes_over(tmp_path: Path) -> None:
             session.explaining(),
         ):
             {}["x"]
+
+
+def test_whoever_wants_to_know_is_told_of_every_checkpoint_once_it_is_whole(tmp_path: Path) -> None:
+    numbers: list[int] = []
+    place = TrainingPlace(
+        checkpoint=tmp_path / "c", on_checkpoint=lambda: numbers.append(read_checkpoint(tmp_path / "c")["state"]["n"])
+    )
+    with place.session(every=2, belongs_to=dict) as session:
+        for number in range(1, 6):
+            session.end_step(number, 5, state=lambda number=number: {"n": number}, scalars={})  # type: ignore[misc]
+    assert numbers == [2, 4, 5]
 
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import update
+
 from nas.artifacts import ArtifactStore
 from nas.run import shape_to_json
 from nas.search import Search
+from nas.service import tables
 from nas.service.database import Database
 from nas.service.exports import EXPORT, Exports
 from nas.service.lease_store import LeaseStore
 from nas.service.queue import JobState, Lease, Queue
+from nas.service.search_files import SearchFiles
 from nas.service.searches import SEARCH, Searches
 from tests.nas.test_search import Bench
 
@@ -26,8 +30,14 @@ def claimed(database: Database) -> Lease:
     return lease
 
 
-def begin(database: Database, lease: Lease) -> LeaseStore:
-    store = LeaseStore(database, Queue(database), lease)
+def expire(database: Database, lease: Lease) -> None:
+    """Lets a lease run out, as where its worker has died."""
+    with database.transaction() as connection:
+        connection.execute(update(tables.jobs).where(tables.jobs.c.id == lease.job_id).values(lock_expires_at=0))
+
+
+def begin(database: Database, lease: Lease, *, files: SearchFiles | None = None) -> LeaseStore:
+    store = LeaseStore(database, Queue(database), lease, files=files)
     shape = shape_to_json(Bench(Path()).prepared.supernet.shape)
     store.write_environment({"search_id": lease.search_id, "device": {}, "supernet": shape})
     return store

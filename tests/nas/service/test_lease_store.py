@@ -6,30 +6,32 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, update
+import torch
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
+from nas.artifacts import ArtifactStore
+from nas.long_work.checkpoint import write_checkpoint
+from nas.long_work.stopping import TrainingStoppedError
 from nas.service import tables
 from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
 from nas.service.lease_store import LeaseStore
 from nas.service.queue import Lease, LeaseLostError, Queue
+from nas.service.search_files import SearchFiles
 from nas.service.searches import Searches
 from nas.store.base import DuplicateTrialError
+from nas.supernet.own_weights import OwnWeights
 from nas.trial import Trial
-from tests.nas.service.searching import begin, claimed, search_with, submitted
+from tests.nas.service.searching import begin, claimed, expire, search_with, submitted
 from tests.nas.test_search import Bench
+from tests.nas.trials import sub_network
 
 
 @pytest.fixture
 def lease(database: Database) -> Lease:
     submitted(database)
     return claimed(database)
-
-
-def expire(database: Database, lease: Lease) -> None:
-    with database.transaction() as connection:
-        connection.execute(update(tables.jobs).where(tables.jobs.c.id == lease.job_id).values(lock_expires_at=0))
 
 
 def counts(database: Database) -> list[int]:
@@ -64,8 +66,13 @@ def a_trial(store: LeaseStore) -> Trial:
     return store.trials(Bench(Path()).prepared.supernet.shape)[-1]
 
 
-def test_who_has_lost_the_lease_writes_nothing(database: Database, lease: Lease) -> None:
-    store = begin(database, lease)
+def files_in(root: Path, lease: Lease, scratch: Path) -> SearchFiles:
+    scratch.mkdir(exist_ok=True)
+    return SearchFiles(ArtifactStore(str(root)), lease.search_id, scratch)
+
+
+def test_who_has_lost_the_lease_writes_nothing(database: Database, lease: Lease, tmp_path: Path) -> None:
+    store = begin(database, lease, files=files_in(tmp_path / "artifacts", lease, tmp_path / "scratch"))
     search_with(store, trials=3)
     trial, front = a_trial(store), Searches(database, Queue(database)).results(lease.search_id).record
     expire(database, lease)
@@ -76,11 +83,49 @@ def test_who_has_lost_the_lease_writes_nothing(database: Database, lease: Lease)
         lambda: store.replace_measurements(trial),
         lambda: store.write_front(dict(front) | {"hypervolume": 7.0}),
         lambda: store.write_environment({}),
+        lambda: store.keep_weights(trial.sub_network, "trained", OwnWeights(parameters={})),
         store.forget_begun,
     ):
         with pytest.raises(LeaseLostError, match="is not this worker's any more; its results so far are kept"):
             write()
     assert counts(database) == before
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_another_worker_finds_the_weights_that_were_kept(database: Database, lease: Lease, tmp_path: Path) -> None:
+    """And without a place for them they are let go."""
+    weights = OwnWeights(parameters={"a": torch.arange(3.0)})
+    nowhere = begin(database, lease)
+    nowhere.keep_weights(sub_network(1), "recovered", weights)
+    assert nowhere.weights(sub_network(1), "recovered") is None
+    first, second = (
+        begin(database, lease, files=files_in(tmp_path / "artifacts", lease, tmp_path / name)) for name in ("1", "2")
+    )
+    first.keep_weights(sub_network(1), "recovered", weights)
+    found = second.weights(sub_network(1), "recovered")
+    assert found is not None
+    assert torch.equal(found.parameters["a"], weights.parameters["a"])
+
+
+def test_a_checkpoint_counts_as_getting_on(database: Database, lease: Lease, tmp_path: Path) -> None:
+    """Or else a training longer than its workers' lives would be given up."""
+    for _ in range(3):
+        expire(database, lease)
+        lease = claimed(database)
+    store = begin(database, lease, files=files_in(tmp_path / "artifacts", lease, tmp_path))
+    place = store.places.of("grain-5")
+    assert place.checkpoint is not None
+    write_checkpoint(place.checkpoint, {})
+    place.on_checkpoint()
+    with database.reading() as connection:
+        assert connection.execute(select(tables.jobs.c.num_claims)).scalar_one() == 1
+    expire(database, lease)
+    with pytest.raises(TrainingStoppedError, match="is not this worker's any more; its results so far are kept"):
+        place.on_checkpoint()
+    for forget in (lambda: store.places.forget("grain-5"), store.places.forget_all):
+        with pytest.raises(LeaseLostError, match="is not this worker's any more"):
+            forget()
+    assert ArtifactStore(str(tmp_path / "artifacts")).exists(f"searches/{lease.search_id}/checkpoints/grain-5.pt")
 
 
 def test_a_trial_is_stored_once(database: Database, lease: Lease) -> None:

@@ -136,7 +136,9 @@ async function loadChart() {
 function waiting() {
   const texts = {
     queued: ["Waiting for a worker", "The search begins as soon as a worker is free."],
-    running: ["Measuring the supernet", "The front appears with the first trials."],
+    running: search.config.supernet_training
+      ? ["Training and measuring the supernet", "The log below says how far it is; the front appears with the first trials."]
+      : ["Measuring the supernet", "The front appears with the first trials."],
     complete: ["Nothing was found", "The search ended without a trial."],
     failed: ["Failed before its first trials", "What was wrong is above; the log may say more."],
     cancelled: ["Cancelled before its first trials", "Run it again to go on."],
