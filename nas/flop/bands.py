@@ -54,9 +54,9 @@ class GatedProjection(nn.Module):
         """Weights of whole rows."""
         return self.num_tokens * self.weight.shape[1]
 
-    def draw(self, generator: torch.Generator) -> None:
-        """Draws the gates of the next forward pass."""
-        self.gates = sampled(self.logits, generator)
+    def draw(self, generator: torch.Generator, shift: Tensor | float = 0.0) -> None:
+        """Draws the gates of the next forward pass, all logits higher by ``shift``."""
+        self.gates = sampled(self.logits + shift, generator)
 
     def forward(self, rows: Tensor) -> Tensor:
         """From ``(…, num_directions)`` to ``(…, width)``."""

@@ -31,13 +31,13 @@ class Gated(Protocol):
     def dense(self) -> int:
         """Weights of the one product."""
 
-    def draw(self, generator: torch.Generator) -> None:
-        """Draws the gates of the next forward pass."""
+    def draw(self, generator: torch.Generator, shift: Tensor | float = 0.0) -> None:
+        """Draws the gates of the next forward pass, all logits higher by ``shift``."""
 
 
-def expected_share(gated: Sequence[Gated]) -> Tensor:
-    """The share of weights that is kept, on average over the gates; differentiable in their logits."""
-    kept = [_kept(open_probability(one.logits).sum(), one) for one in gated]
+def expected_share(gated: Sequence[Gated], shift: Tensor | float = 0.0) -> Tensor:
+    """The share of weights that is kept, on average over the gates; differentiable in their logits and the shift."""
+    kept = [_kept(open_probability(one.logits, shift).sum(), one) for one in gated]
     return torch.stack(kept).sum() / sum(one.dense for one in gated)
 
 

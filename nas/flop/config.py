@@ -24,8 +24,9 @@ class FlopConfig:
         warmup_share: Of the steps, those in which the target sinks from everything to ``keep``.
         settled_share: Of the steps, the last ones, in which gates are fixed and folded, and weights alone are trained.
         learning_rate: Of the weights; it rises linearly over the first twentieth of the steps and falls linearly to 0.
-        gate_travel: How far the logit of a gate can move while the target sinks: their rate is that by those steps.
-            Gates begin at 15 to -1 and close at about -2.4.
+        gate_travel: How far all logits can move together while the target sinks: the rate of their common shift is that
+            by those steps. Gates begin at 45 to -3 and close at about -2.4.
+        gate_learning: How far one logit can move against the others meanwhile.
         multiplier_learning_rate: Of the two multipliers, which ascend.
         curvature: What the multiplier of the squared violation begins at.
         num_whitening_batches: Batches whose activations sort the directions at the start, and whose losses sort the
@@ -48,7 +49,8 @@ class FlopConfig:
     warmup_share: float = 0.3
     settled_share: float = 0.5
     learning_rate: float = 1e-4
-    gate_travel: float = 24.0
+    gate_travel: float = 72.0
+    gate_learning: float = 6.0
     multiplier_learning_rate: float = 5.0
     curvature: float = 50.0
     num_whitening_batches: int = 16
@@ -68,7 +70,7 @@ class FlopConfig:
                 "warmup_share must be above 0, settled_share at least 0, and both together below 1, got "
                 f"{self.warmup_share} and {self.settled_share}; 0.3 and 0.5 leave a fifth to hold the target."
             )
-        for name in ("learning_rate", "gate_travel", "multiplier_learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "gate_travel", "gate_learning", "multiplier_learning_rate", "max_grad_norm"):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise FlopError(f"{name} must be a finite number above 0, got {value}.")
         least_of = {

@@ -32,6 +32,9 @@ from nas.supernet.supernet import Supernet
 from search_spaces.low_rank import with_ranks
 from search_spaces.sub_network import SubNetwork
 
+_SHIFT = "shift_of_gates"
+"""The name of a parameter that a model has while its gates are trained."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Flopped:
@@ -162,6 +165,10 @@ def _accelerator(batches: Sequence[Batch], config: FlopConfig) -> Accelerator:
 def _train_gates(model: Any, gated: Sequence[Gated], config: FlopConfig, loop: Loop) -> None:
     generator = torch.Generator()
     multipliers = Multipliers(curvature=config.curvature)
+    # All gates sink with the target by one shift, which does not change their order; that is learnt more slowly. By
+    # their own gradients alone the highest would stay (their open probability is flat), and noise reorder the others.
+    shift = torch.nn.Parameter(gated[0].logits.new_zeros(()))
+    model.register_parameter(_SHIFT, shift)
     first = expected_share(gated).item()
 
     def target() -> float:
@@ -171,22 +178,28 @@ def _train_gates(model: Any, gated: Sequence[Gated], config: FlopConfig, loop: L
     def draw() -> None:
         generator.manual_seed(loop.noise_seed())
         for one in gated:
-            one.draw(generator)
+            one.draw(generator, shift)
 
     def ascend() -> tuple[float, float]:
-        share = expected_share(gated).item()
+        share = expected_share(gated, shift).item()
         multipliers.ascend(share, target(), config.multiplier_learning_rate)
         return share, target()
 
     loop.train(
         model,
         num_steps=config.num_gated_steps,
-        gates=[one.logits for one in gated],
+        gates=[
+            ([one.logits for one in gated], config.gate_learning / config.num_warmup_steps),
+            ([shift], config.gate_travel / config.num_warmup_steps),
+        ],
         before=draw,
-        penalty=lambda: multipliers.penalty(expected_share(gated), target()),
+        penalty=lambda: multipliers.penalty(expected_share(gated, shift), target()),
         after=ascend,
         multipliers=multipliers,
     )
+    delattr(model, _SHIFT)
+    for one in gated:
+        one.logits.data.add_(shift.detach())
 
 
 def _sub_network(supernet: Supernet, ranks: dict[Place, int]) -> SubNetwork:

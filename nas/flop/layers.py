@@ -59,9 +59,9 @@ class GatedLinear(nn.Module):
         """Weights of the matrix."""
         return self.expand.out_features * self.reduce.in_features
 
-    def draw(self, generator: torch.Generator) -> None:
-        """Draws the gates of the next forward pass."""
-        self.gates = sampled(self.logits, generator)
+    def draw(self, generator: torch.Generator, shift: Tensor | float = 0.0) -> None:
+        """Draws the gates of the next forward pass, all logits higher by ``shift``."""
+        self.gates = sampled(self.logits + shift, generator)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """From ``(…, I)`` to ``(…, O)``."""

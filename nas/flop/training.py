@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
@@ -122,7 +123,7 @@ class Loop:
         model: PreTrainedModel,
         *,
         num_steps: int,
-        gates: Sequence[torch.nn.Parameter] = (),
+        gates: Sequence[tuple[Sequence[torch.nn.Parameter], float]] = (),
         before: Callable[[], None] = lambda: None,
         penalty: Callable[[], Tensor] | None = None,
         after: Callable[[], tuple[float, float]],
@@ -133,7 +134,7 @@ class Loop:
         Args:
             model: On the accelerator's device; in train mode meanwhile, in eval mode afterwards.
             num_steps: How long.
-            gates: Parameters of ``model`` with a rate of their own.
+            gates: Parameters of ``model``, with a rate of their own for the whole stretch, never decayed nor clipped.
             before: Called before each forward pass.
             penalty: Added to the loss.
             after: Called after each step; gives the share kept and the target, for ``on_step``.
@@ -193,9 +194,12 @@ class Loop:
         norm = math.nan
         if math.isfinite(self.losses[-1]):
             self._accelerator.backward(loss if penalty is None else loss + penalty())
-            weights = [one for group in optimizer.param_groups if not group["is_gates"] for one in group["params"]]
+            groups = optimizer.param_groups
+            weights = [one for group in groups if group["rate"] is None for one in group["params"]]
+            gates = [one for group in groups if group["rate"] is not None for one in group["params"]]
             found = self._accelerator.clip_grad_norm_(weights, self._config.max_grad_norm)
             norm = 0.0 if found is None else float(found)
+            norm += float(get_total_norm([one.grad for one in gates if one.grad is not None]))
             if math.isfinite(norm) or self._accelerator.scaler is not None:  # which skips such a step and scales less
                 optimizer.step()
         optimizer.zero_grad()
@@ -207,13 +211,13 @@ class Loop:
                 "or set mixed_precision to 'no'."
             )
 
-    def _optimizer(self, model: PreTrainedModel, gates: Sequence[torch.nn.Parameter]) -> AdamW:
-        apart = {id(one) for one in gates}
+    def _optimizer(self, model: PreTrainedModel, gates: Sequence[tuple[Sequence[torch.nn.Parameter], float]]) -> AdamW:
+        apart = {id(one) for group, _ in gates for one in group}
         groups = parameter_groups(
             [one for one in model.parameters() if id(one) not in apart], self._config.weight_decay
         )
-        groups = [{**group, "is_gates": False} for group in groups]
-        groups.append({"params": list(gates), "weight_decay": 0.0, "is_gates": True})
+        groups = [{**group, "rate": None} for group in groups]
+        groups += [{"params": list(group), "weight_decay": 0.0, "rate": rate} for group, rate in gates]
         return AdamW([group for group in groups if group["params"]], lr=self._config.learning_rate)
 
     def _set_rates(self, optimizer: Any) -> float:
@@ -221,10 +225,10 @@ class Loop:
         config = self._config
         warmup = max(1, round(RATE_WARMUP_SHARE * config.num_steps))
         share = min((self.number + 1) / warmup, 1.0) * max(0.0, 1 - self.number / config.num_steps)
-        rates = {False: share * config.learning_rate, True: config.gate_travel / config.num_warmup_steps}
+        rate = share * config.learning_rate
         for group in optimizer.param_groups:
-            group["lr"] = rates[group["is_gates"]]
-        return rates[False]
+            group["lr"] = rate if group["rate"] is None else group["rate"]
+        return rate
 
     def _state(
         self, stretch: int, begun_at: int, model: PreTrainedModel, optimizer: Any, multipliers: Stateful | None

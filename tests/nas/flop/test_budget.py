@@ -36,6 +36,24 @@ def test_the_gradient_leads_below_break_even_too() -> None:
     torch.testing.assert_close(one.logits.grad, expected)
 
 
+def test_a_shift_moves_all_gates_and_is_led_where_single_gates_have_no_gradient() -> None:
+    one, shift = gated(16, 16, num_open=16), nn.Parameter(torch.tensor(-1.0))
+    one.logits.data = torch.linspace(45.0, -3.0, 16)
+    shifted = expected_share([one], shift)
+    shifted.backward()
+    assert one.logits.grad is not None
+    assert shift.grad is not None
+    assert one.logits.grad[0] == 0
+    assert shift.grad > 0
+    torch.testing.assert_close(shift.grad, one.logits.grad.sum())
+    one.draw(torch.Generator().manual_seed(0), shift)
+    drawn = one.gates.detach()
+    one.logits.data -= 1
+    one.draw(torch.Generator().manual_seed(0))
+    torch.testing.assert_close(one.gates, drawn)
+    assert expected_share([one]).item() == pytest.approx(shifted.item())
+
+
 @pytest.mark.parametrize("target", [0.2, 0.5, 0.9])
 def test_ranks_settle_as_near_below_the_target_as_they_can(target: float) -> None:
     rng = torch.Generator().manual_seed(0)
