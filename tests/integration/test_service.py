@@ -31,12 +31,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def until(holds: Callable[[], Any], *, what: str, timeout_s: float = 120.0) -> Any:
+def until(holds: Callable[[], Any], *, what: str, timeout_s: float = 120.0, every_s: float = 0.05) -> Any:
     end_s = time.monotonic() + timeout_s
     while time.monotonic() < end_s:
         if found := holds():
             return found
-        time.sleep(0.05)
+        time.sleep(every_s)
     raise AssertionError(f"{what} did not come within {timeout_s:.0f} s")
 
 
@@ -195,7 +195,7 @@ def test_a_training_whose_worker_is_killed_and_that_is_then_cancelled_leaves_not
         time.sleep(LEASE_S)
         assert left.exists()
         cancelled = a_worker(tmp_path, lease_s=LEASE_S)
-        until(lambda: num_taken_up() == 1, what="the second worker")
+        until(lambda: num_taken_up() == 1, what="the second worker", every_s=0.5)  # two requests each, of 20 a second
         assert not left.exists()
         client.cancel(search_id)
         assert cancelled.wait(30) == 0
