@@ -40,10 +40,9 @@ def prune_ranks_by_fisher(evidence: Evidence, costs: UnitCosts, budget: float) -
     matrices = [(layer, matrix) for layer in range(shape.num_layers) for matrix in shape.matrices]
     dense = sum(matrix.num_outputs * matrix.num_inputs for _, matrix in matrices)
     available = dense - (costs.total(shape) - budget) / costs.weight
-    least = sum(matrix.num_outputs + matrix.num_inputs for _, matrix in matrices)
-    if not available >= least:  # NaN too
-        smallest = with_ranks(shape, np.ones((shape.num_layers, len(shape.matrices)), dtype=np.int64))
-        raise BudgetTooSmallError.of(costs.name, "rank 1 everywhere", least=costs.of(smallest), received=budget)
+    least = costs.of(with_ranks(shape, np.ones((shape.num_layers, len(shape.matrices)), dtype=np.int64)))
+    if not budget >= least:  # NaN too
+        raise BudgetTooSmallError.of(costs.name, "rank 1 everywhere", least=least, received=budget)
     ranks = allocate(evidence.direction_energies, [matrix for _, matrix in matrices], available)
     return with_ranks(shape, np.reshape(ranks, (shape.num_layers, len(shape.matrices))))
 
