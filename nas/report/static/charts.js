@@ -31,7 +31,8 @@ export function chartLayout(extra) {
 }
 
 export function axisLayout(title, extra = {}) {
-  return { title: { text: plain(title) }, gridcolor: style("--line"), zeroline: false, automargin: true, ...extra };
+  // A standoff keeps the title clear of long tick labels.
+  return { title: { text: plain(title), standoff: 8 }, gridcolor: style("--line"), zeroline: false, automargin: true, ...extra };
 }
 
 // ``values``: what is drawn along it. Over many decades, ticks at 2 and 5 would lie upon each other.
