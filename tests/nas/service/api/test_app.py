@@ -12,7 +12,7 @@ from nas.artifacts import ArtifactStore
 from nas.service.api import Policy, create_app
 from nas.service.database import Database
 from nas.service.tokens import Tokens
-from tests.nas.service.searching import ARTIFACTS, exported, finished, submitted
+from tests.nas.service.searching import ARTIFACTS, claimed, exported, finished, submitted
 
 CONFIG = {"model": "bundled", "objectives": ["parameters", "perplexity"], "trials": 3}
 NOBODY = "0" * 32
@@ -204,6 +204,20 @@ def test_cancelling_a_search_that_waits_ends_it(client: TestClient, database: Da
         answer = client.post(f"{path}/cancel")
         assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
     assert sent(client.get(f"{path}/events").text) == [("1", "state"), ("2", "state")]
+
+
+def test_the_checkpoint_of_a_search_that_is_cancelled_goes_unless_its_worker_sees_to_that(
+    client: TestClient, database: Database, tmp_path: Path
+) -> None:
+    ids, store, file = [submitted(database) for _ in range(2)], ArtifactStore(ARTIFACTS), tmp_path / "file"
+    claimed(database)  # the first
+    file.touch()
+    for search_id in ids:
+        for name in ("checkpoints/supernet.zip", "weights/0.safetensors"):
+            store.publish(file, f"searches/{search_id}/{name}")
+        assert client.post(f"/v1/searches/{search_id}/cancel").status_code == 202
+    assert [store.exists(f"searches/{search_id}/checkpoints/supernet.zip") for search_id in ids] == [True, False]
+    assert [store.exists(f"searches/{search_id}/weights/0.safetensors") for search_id in ids] == [True, True]
 
 
 def test_an_id_that_is_none_is_refused_and_one_that_is_unknown_not_found(client: TestClient) -> None:
