@@ -1,8 +1,9 @@
 """Files for others to fetch, such as exported models, in a folder or in an object store: each whole, or not there.
 
 A file goes to a temporary name first (``.incoming/…`` below the root), is read back and compared by size and SHA-256,
-and only then takes its name. What a process leaves under a temporary name when it is killed stays until somebody clears
-``.incoming``; nobody reads it.
+and only then takes its name. What a process leaves under a temporary name when it is killed is read by nobody, and goes
+when ``remove_left`` is called a day later. (Parts of an upload to S3 that was never ended have no name at all: a rule
+of the bucket, AbortIncompleteMultipartUpload, ends them.)
 
 Folders are written here; everything else goes through fsspec, with the credentials that its packages find in the
 environment (for S3: ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``, ``AWS_ENDPOINT_URL`` and so on).
@@ -12,8 +13,9 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from fsspec.core import url_to_fs
 
 CHUNK_BYTES = 2**22
 _INCOMING = ".incoming"
+LEFT_AFTER_S = 24 * 3600.0
+"""So old, what has a temporary name is no upload under way any more."""
 _MAX_NAME_BYTES = 512
 _FORBIDDEN = frozenset("\\?*[]")
 """What fsspec or an object store may read as something else than a character of a name."""
@@ -71,6 +75,9 @@ class Place(Protocol):
 
     def remove_below(self, path: str) -> None:
         """Removes all files below a folder, if there are any."""
+
+    def remove_older(self, path: str, moment_s: float) -> None:
+        """Removes the files in a folder that were last written before a moment (seconds since 1970), if any."""
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -248,6 +255,18 @@ class ArtifactStore:
         with _explained(f"removing what is below {folder!r} in {self.root}"):
             self._place.remove_below(folder)
 
+    def remove_left(self, *, older_than_s: float = LEFT_AFTER_S) -> None:
+        """Removes what uploads left half-way whose process was killed.
+
+        Args:
+            older_than_s: Those last written so long ago; a younger one may be under way.
+
+        Raises:
+            ArtifactError: One cannot list or remove there, or the place does not answer.
+        """
+        with _explained(f"removing what killed uploads left in {self.root}"):
+            self._place.remove_older(_INCOMING, time.time() - older_than_s)
+
     def exists(self, name: str) -> bool:
         """Whether a file of that name is published.
 
@@ -331,6 +350,12 @@ class _Folder:
         with suppress(FileNotFoundError):
             shutil.rmtree(self._root / path)
 
+    def remove_older(self, path: str, moment_s: float) -> None:
+        for file in (self._root / path).glob("*"):
+            with suppress(FileNotFoundError):  # somebody else was faster
+                if file.stat().st_mtime < moment_s:
+                    file.unlink()
+
     def exists(self, path: str) -> bool:
         return (self._root / path).is_file()
 
@@ -368,11 +393,18 @@ class _Remote:
             self._files.rm_file(self._path(path))
 
     def remove_below(self, path: str) -> None:
+        self._remove_found(path)
+
+    def remove_older(self, path: str, moment_s: float) -> None:
+        self._remove_found(path, lambda found: self._files.modified(found).timestamp() < moment_s)
+
+    def _remove_found(self, path: str, is_meant: Callable[[str], bool] | None = None) -> None:
         self._files.invalidate_cache()  # of listings, which others may have made old
         try:
             for found in self._files.find(self._path(path)):
                 with suppress(FileNotFoundError):
-                    self._files.rm_file(found)
+                    if is_meant is None or is_meant(found):
+                        self._files.rm_file(found)
         finally:
             self._files.invalidate_cache()  # or else ``exists`` would go by this listing from now on
 

@@ -181,7 +181,8 @@ def pick(
         _print_json(trial.to_json())
     else:
         Console().print(trials_table(opened, [trial], title=f"Trial {trial.number}"))
-        print(f"Export it: nas export {run} {trial.number} --to huggingface --out exports/trial-{trial.number}")
+        where = f" --server {server}" if server else ""
+        print(f"Export it: nas export {run} {trial.number}{where} --to huggingface --out exports/trial-{trial.number}")
 
 
 @app.command()

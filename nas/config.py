@@ -117,7 +117,7 @@ class LimitConfig(Section):
 class SearchConfig(Section):
     """One search, from model to front."""
 
-    name: str = "search"
+    name: str = Field(default="search", min_length=1, max_length=200)
     model: ModelConfig
     space: SpaceConfig = SpaceConfig()
     importance: ImportanceConfig = ImportanceConfig()
@@ -127,7 +127,7 @@ class SearchConfig(Section):
     )
     budget: dict[str, LimitConfig] = {}
     strategy: StrategyConfig = StrategyConfig()
-    trials: int | None = Field(default=None, ge=1)
+    trials: int | None = Field(default=None, ge=1, le=2**31 - 1)
     time: str | None = None
     recovery: RecoveryConfig = RecoveryConfig()
     trained_pruners: dict[str, dict[str, Any]] = Field(
@@ -141,6 +141,13 @@ class SearchConfig(Section):
         default=(), description="Where else to record the search: mlflow, wandb, optuna."
     )
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _name_in_a_line(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError(f"a name must be printable, on one line, got {value!r}; remove what is not")
+        return value
 
     @field_validator("model", mode="before")
     @classmethod

@@ -4,6 +4,7 @@ A config is a ``Section``, a pydantic model that refuses unknown keys; the sente
 """
 
 import difflib
+import re
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ def parse_record(text: str, overrides: Sequence[str], *, such_as: str) -> dict[s
         ConfigError: The text or an override is no such thing.
     """
     try:
-        record = yaml.safe_load(text)
+        record = _load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"A config must be YAML, got a syntax error: {' '.join(str(error).split())}.") from error
     if not isinstance(record, dict):
@@ -123,9 +124,51 @@ def _override(record: dict[str, Any], override: str) -> None:
             )
         record = child
     try:
-        record[last] = yaml.safe_load(value)
+        record[last] = _load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set must give a YAML value, got {override!r}; quote it.") from error
+
+
+def _load(text: str) -> Any:
+    """What YAML means.
+
+    Raises:
+        yaml.YAMLError: It is none.
+        ConfigError: It holds what no config can: PyYAML lets the errors of Python's own types through.
+    """
+    try:
+        value = yaml.safe_load(text)
+        unstorable = next(filter(_UNSTORABLE.search, _texts(value)), None)
+    except RecursionError as error:
+        raise ConfigError(
+            "A config must hold lists and mappings a few deep, got them in hundreds of others; write it flat."
+        ) from error
+    except (ValueError, KeyError, AttributeError) as error:  # of an int, a bool and a date, in this order
+        raise ConfigError(
+            "A config's values must be what they are written as, got a date, number or tagged value that is none "
+            f"({' '.join(str(error).split())[:100]}); mend it, or quote what is meant as text."
+        ) from error
+    if unstorable is not None:
+        raise ConfigError(
+            "A config's texts must have neither NUL characters nor halves of surrogate pairs, which no database "
+            f"stores, got {unstorable[:80]!r}; remove them."
+        )
+    return value
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _texts(key)
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
 
 
 _EXPECTED = {

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -38,9 +39,10 @@ def submit_config(client: Client, config: Path, *, overrides: Sequence[str], key
 
 def jobs_table(searches: Sequence[Mapping[str, Any]]) -> Table:
     """One row a search, newest first."""
-    table = Table(title=f"{len(searches)} searches", title_justify="left")
+    # In 80 columns there is no room for all: an id is to be copied, and how a search stands is what is looked for.
+    table = Table(title=f"{len(searches)} searches", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("id", "name", "owner", "state", "trials", "hypervolume", "submitted"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading in {"id", "state", "trials"})
     for one in searches:
         volume = "–" if one["hypervolume"] is None else f"{one['hypervolume']:.4g}"
         trials = f"{one['num_trials']}/{one['max_trials'] or '?'}"

@@ -237,7 +237,8 @@ def revoke_token(url: str, token_id: str) -> None:
 def tokens_table(url: str) -> Table:
     """All tokens, without their secrets."""
     table = Table(title="Tokens")
-    for heading in ("id", "owner", "scopes", "valid", "created", "expires", "last used"):
+    table.add_column("id", no_wrap=True)  # to be copied, however narrow the terminal is
+    for heading in ("owner", "scopes", "valid", "created", "expires", "last used"):
         table.add_column(heading)
     for one in _tokens(url).list():
         times = [moment(one.created_at), moment(one.expires_at), moment(one.last_used_at)]

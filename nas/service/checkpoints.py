@@ -16,12 +16,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from nas.artifacts import ArtifactError
+from nas.artifacts import ArtifactError, ArtifactStore
 from nas.long_work.session import TrainingPlace
 from nas.long_work.stopping import TrainingStoppedError
 from nas.service.database import DatabaseError
 from nas.service.queue import LeaseLostError
-from nas.service.search_files import SearchFiles
+from nas.service.search_files import SearchFiles, name_of
 
 LOG = logging.getLogger(__name__)
 GO_ON = "a worker goes on from there"
@@ -98,10 +98,19 @@ class Checkpoints:
 
     def _remove(self, act: Callable[[], None]) -> None:
         self._hold()
-        try:
-            act()
-        except ArtifactError as error:
-            LOG.warning("checkpoints that nobody needs any more could not be removed: %s", error)
+        _say_if_it_fails(act)
+
+
+def remove_checkpoints(artifacts: ArtifactStore, search_id: str) -> None:
+    """Removes all those of a search that has ended in nobody's hands."""
+    _say_if_it_fails(lambda: artifacts.remove_below(name_of(search_id, _FOLDER)))
+
+
+def _say_if_it_fails(remove: Callable[[], None]) -> None:
+    try:
+        remove()
+    except ArtifactError as error:
+        LOG.warning("checkpoints that nobody needs any more could not be removed: %s", error)
 
 
 class PlacesInArtifacts:

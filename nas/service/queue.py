@@ -12,7 +12,7 @@ the database's clock.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -108,12 +108,13 @@ class Queue:
         self._announce(connection, search_id, kind, job_id, JobState.QUEUED)
         return job_id
 
-    def claim(self, owner: str, kinds: Sequence[str]) -> Lease | None:
+    def claim(self, owner: str, kinds: Sequence[str], *, on_end: Callable[[Lease], None] | None = None) -> Lease | None:
         """Takes up the oldest job that nobody works at.
 
         Args:
             owner: Who claims, for people to read.
             kinds: What the claimer can do.
+            on_end: Called with each job that was found to be over, in place of being worked at.
 
         Returns:
             None where there is nothing to do.
@@ -137,6 +138,8 @@ class Queue:
                 else:
                     self._announce(connection, *_job(lease), JobState.RUNNING, worker=owner)
                     return lease
+            if on_end is not None:
+                on_end(lease)
 
     def renew(self, lease: Lease) -> bool:
         """Holds a claim for another ``lease_s``.

@@ -62,7 +62,12 @@ class SearchFiles:
 
     def name(self, name: str) -> str:
         """Of one of them among all artifacts."""
-        return f"searches/{self._search_id}/{name}"
+        return name_of(self._search_id, name)
+
+
+def name_of(search_id: str, name: str) -> str:
+    """Of a search's file or folder among all artifacts."""
+    return f"searches/{search_id}/{name}"
 
 
 class KeptWeights:

@@ -7,6 +7,7 @@ that it died of is counted, and given up after the third time (``nas.search``).
 """
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -15,9 +16,8 @@ from dataclasses import asdict
 from enum import Enum, auto
 from types import FrameType
 
-from nas.artifacts import ArtifactStore
-from nas.long_work.session import untold
-from nas.service.checkpoints import Checkpoints
+from nas.artifacts import ArtifactError, ArtifactStore
+from nas.service.checkpoints import remove_checkpoints
 from nas.service.database import Database, DatabaseError
 from nas.service.exports import EXPORT
 from nas.service.job_process import JobProcess, Order, Outcome
@@ -25,7 +25,6 @@ from nas.service.lease_store import LeaseStore
 from nas.service.logs import Logs
 from nas.service.queue import JobState, Lease, LeaseLostError, Queue
 from nas.service.scratch import remove_left_folders, scratch_folder
-from nas.service.search_files import SearchFiles
 from nas.service.searches import SEARCH
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +32,8 @@ LOG = logging.getLogger(__name__)
 RENEWALS = 4
 """Times that a lease is renewed in its length: some may be late before it is lost."""
 POLL_S = 0.2
+CLEARING_S = 3600.0
+"""How often a worker looks for what killed uploads have left among the artifacts."""
 IDLE_S = 1.0
 """How often a worker without work asks for some: a thousand of them are a load on the database."""
 
@@ -86,9 +87,13 @@ class Worker:
             until_idle: End when there is nothing to do, in place of waiting for more.
         """
         remove_left_folders()
+        cleared_s = -math.inf
         while not self._is_stopping:
+            if time.monotonic() - cleared_s >= CLEARING_S:
+                cleared_s = time.monotonic()
+                self._clear_up()
             try:
-                lease = self._queue.claim(self._name, [EXPORT, SEARCH])
+                lease = self._queue.claim(self._name, [EXPORT, SEARCH], on_end=self._forget)
             except DatabaseError as error:  # it restarts, or has no room
                 LOG.warning("%s", error)
                 time.sleep(POLL_S)
@@ -112,13 +117,23 @@ class Worker:
                     outcome = process.end()  # before anything is said of the job: it must write nothing more
                 self._conclude(process, lease, end, outcome)  # before the folder goes, which may take a while
                 is_lost = end is _End.CANCELLED or (outcome is not None and outcome.state is JobState.FAILED)
-                if lease.kind == SEARCH and is_lost:  # nobody will go on from its checkpoints
-                    files = SearchFiles(ArtifactStore(self._artifacts), lease.search_id, scratch)
-                    Checkpoints(files, hold=untold, get_on=untold).remove_all()
+                if is_lost:
+                    self._forget(lease)
         except LeaseLostError as error:
             LOG.warning("%s", error)
         except DatabaseError as error:
             LOG.warning("%s", error)  # the lease runs out, and somebody takes the search up
+
+    def _clear_up(self) -> None:
+        try:
+            ArtifactStore(self._artifacts).remove_left()
+        except ArtifactError as error:
+            LOG.warning("%s", error)  # it costs room, and no job
+
+    def _forget(self, lease: Lease) -> None:
+        """Removes what only somebody who goes on with a job would need."""
+        if lease.kind == SEARCH:
+            remove_checkpoints(ArtifactStore(self._artifacts), lease.search_id)
 
     def _order(self, lease: Lease) -> Order:
         return Order(

@@ -263,6 +263,9 @@ def test_the_commands_of_a_client(tmp_path: Path) -> None:
         assert any("searching on" in line["text"] for line in client.logs(search_id))
         assert "Members of the front" in client.report(search_id)
         assert client.check(config)["trials"] == 8
+        hint = nas("pick", search_id, *server).stdout.splitlines()[-1]
+        assert hint.startswith(f"Export it: nas export {search_id} ")
+        assert f" --server {client.url} --to " in hint
         nothing = nas("pick", search_id, *server, "--max", "parameters=0.01x")
         assert_sentence(nothing, exit_code=3, says=["No trial meets parameters", "the nearest is"])
         unknown = nas("watch", "0" * 32, *server)

@@ -90,6 +90,19 @@ def test_what_was_taken_back_is_gone_and_nothing_else(store: ArtifactStore, tmp_
             remove("../s")
 
 
+def test_what_a_killed_upload_left_goes_when_it_is_old(store: ArtifactStore, tmp_path: Path) -> None:
+    store.remove_left()  # from a place that is not there yet
+    store.publish(new_file(tmp_path, b"content"), "a/b")
+    files, path = fsspec.core.url_to_fs(store.root, skip_instance_cache=True)
+    files.makedirs(f"{path}/.incoming", exist_ok=True)
+    files.pipe_file(f"{path}/.incoming/0123", b"half of")
+    store.remove_left()  # it may be under way
+    assert everything_below(store) == {"a/b", ".incoming/0123"}
+    for _ in range(2):
+        store.remove_left(older_than_s=-60)
+        assert everything_below(store) == {"a/b"}
+
+
 @pytest.mark.parametrize("num_bytes", [0, 1, CHUNK_BYTES, 5 * CHUNK_BYTES + 1])
 def test_files_of_any_size(store: ArtifactStore, num_bytes: int, tmp_path: Path) -> None:
     content = os.urandom(num_bytes)
@@ -308,6 +321,11 @@ def test_a_place_that_lets_nothing_be_removed(tmp_path: Path, monkeypatch: pytes
         patched.setattr("shutil.rmtree", refuse)
         with pytest.raises(ArtifactError, match=r"removing what is below 'a' in .* failed: it is not allowed"):
             store.remove_below("a")
+    (tmp_path / "artifacts" / ".incoming" / "0123").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(ArtifactError, match=r"removing what killed uploads left in .* failed: it is not allowed"):
+            store.remove_left(older_than_s=-60)
 
 
 def test_file_that_is_not_there(store: ArtifactStore, tmp_path: Path) -> None:

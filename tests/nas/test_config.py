@@ -178,6 +178,10 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"model": {"dtype": "float32"}}, r"must have the key 'model\.name'"),
         ({"trials": None}, "^In the config, a search must end: give trials, time or both, such as trials: 64.$"),
         ({"trials": 0}, "In the config, trials: Input should be greater than or equal to 1, got 0"),
+        ({"trials": 2**31}, "trials: Input should be less than or equal to 2147483647, got 2147483648"),
+        ({"name": ""}, "name: String should have at least 1 character, got ''"),
+        ({"name": "n" * 201}, "name: String should have at most 200 characters"),
+        ({"name": "a\nb"}, r"name: a name must be printable, on one line, got 'a\\nb'; remove what is not"),
         ({"trials": "many"}, "trials: Input should be a valid integer, .*, got 'many'"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0, got -1"),
         ({"time": "soon"}, "time: A duration must be a positive number .* got 'soon'; write 90s, 20m or 1.5h"),
@@ -230,6 +234,33 @@ def test_text_that_is_no_yaml() -> None:
     with pytest.raises(ConfigError, match=r"A config must be YAML, got a syntax error: .* line 1") as caught:
         parse_config("model: a: b\n")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (
+            "2020-13-45",
+            r"got a date, number or tagged value that is none \(month must be in 1\.\.12.*\); mend it, or quote",
+        ),
+        ("!!int x", "value that is none .*invalid literal"),
+        ("9" * 5000, "value that is none .*digits"),
+        ("!!bool x", r"value that is none \('x'\)"),
+        ("!!timestamp x", "value that is none .*NoneType"),
+        ("[" * 5000 + "]" * 5000, "^A config must hold lists and mappings a few deep, .*; write it flat.$"),
+        ("&a [*a]", "a few deep"),
+        (r'"a\0b"', r"^A config's texts must have neither NUL .* got 'a\\x00b'; remove them.$"),
+        (r'{k: ["\ud800"]}', "nor halves of surrogate pairs"),
+        (r'{"\udfff": 1}', "nor halves of surrogate pairs"),
+    ],
+    ids=["date", "int", "long int", "bool", "timestamp", "deep", "endless", "NUL", "surrogate", "surrogate in a key"],
+)
+def test_yaml_that_means_nothing_a_config_can_hold(value: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        parse_config(f"{SHORT}\nname: {value}\n")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=says):
+        parse_config(SHORT, [f"name={value}"])
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "folder", "binary.yaml"])

@@ -18,14 +18,29 @@ export function describePoint(data, point, state = point.state) {
   return [
     element("h2", {}, point.title, element("span", { class: "state" }, `${point.source}, ${STATES[state]}`)),
     ...(point.reason ? [element("p", {}, point.reason)] : []),
-    numbersOf(data, point),
+    ...numbersOf(data, point),
     element("div", { class: "note" }, `Kept: ${kept.join(", ")}`),
     picture(point.layers, data.shape),
   ];
 }
 
+// Whether the parts are unfolded, which the next point keeps.
+let isUnfolded = false;
+
+// A score's parts, such as each of a dozen tasks, are folded: the picture below would be out of sight.
 function numbersOf(data, point) {
-  const lines = Object.entries(point.readings).map(([name, reading]) =>
+  const names = Object.keys(point.readings);
+  const parts = names.filter((name) => name.includes("/"));
+  const whole = tableOf(data, point, names.filter((name) => !name.includes("/")));
+  if (!parts.length) return [whole];
+  const folded = element("details", { class: "parts", open: isUnfolded },
+    element("summary", {}, `${parts.length} more`), tableOf(data, point, parts));
+  folded.addEventListener("toggle", () => (isUnfolded = folded.open));
+  return [whole, folded];
+}
+
+function tableOf(data, point, names) {
+  const lines = names.map((name) => [name, point.readings[name]]).map(([name, reading]) =>
     element(
       "tr",
       {},

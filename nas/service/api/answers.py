@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import math
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +16,7 @@ from nas.service.searches import SearchRecord
 from nas.service.tokens import Identity, Scope
 
 ID = "9f0c2b7c5d8e4f0a9b1c2d3e4f5a6b7c"
+_ID = re.compile("[0-9a-f]{32}")
 
 
 class Answer(BaseModel):
@@ -170,6 +173,8 @@ def from_cursor(cursor: str) -> tuple[float, str]:
     """
     try:
         moment, search_id = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode().split(" ")
+        if not (math.isfinite(float(moment)) and _ID.fullmatch(search_id)):
+            raise ValueError(f"{moment} {search_id}")  # some databases cannot even compare with it
         return float(moment), search_id
     except (ValueError, binascii.Error) as error:
         raise ParameterError(

@@ -50,7 +50,7 @@ class TooManyRequestsError(Exception):
     """More requests than the limit; ``seconds`` to wait."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"Requests must keep to the limit, and these came faster; wait {seconds:.1f} s.")
+        super().__init__(f"Requests must keep to the limit, and these came faster; wait {math.ceil(seconds)} s.")
         self.seconds = seconds
 
 
@@ -102,7 +102,12 @@ def install(app: FastAPI) -> None:
 
     def answer_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return problem(request, error.status_code, "http", str(error.detail), dict(error.headers or {}))
+        headers, path, detail = dict(error.headers or {}), request.url.path, str(error.detail)
+        if detail == HTTPStatus.NOT_FOUND.phrase:  # the framework's own words, which say no more than the status
+            detail = f"A path must be one that this service has, got {path!r}; /docs lists them."
+        elif detail == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
+            detail = f"{path} takes {headers.get('Allow', 'other methods')} only, got {request.method}; see /docs."
+        return problem(request, error.status_code, "http", detail, headers)
 
     def answer_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

@@ -17,6 +17,7 @@ from nas.service.api.answers import Checked, Page, Search, Submitted, Trials, fr
 from nas.service.api.budgets import Maxima, Minima, budgets
 from nas.service.api.news import News
 from nas.service.api.problems import ParameterError, TooLargeError, documented
+from nas.service.checkpoints import remove_checkpoints
 from nas.service.events import MAX_EVENT
 from nas.service.limits import check_model
 from nas.service.queue import JobState
@@ -161,7 +162,10 @@ def cancel(request: Request, identity: Submitter, record: Visible) -> Search:
     """Ends a search: at once if it waits, in seconds if it runs. What it has found stays."""
     del identity
     request.app.state.searches.cancel(record.id)
-    return Search.of(request.app.state.searches.get(record.id))
+    now = request.app.state.searches.get(record.id)
+    if now.state is JobState.CANCELLED:  # no worker has it, to do this at its end
+        remove_checkpoints(request.app.state.artifacts, record.id)
+    return Search.of(now)
 
 
 async def _last_seen(

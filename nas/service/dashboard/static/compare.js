@@ -140,8 +140,11 @@ function hintOf(names) {
 function chooseAxes(names) {
   const [[, { chart }]] = charted();
   if (axes === null || !names.includes(axes.x) || !names.includes(axes.y)) {
-    axes = { x: names.includes(chart.x) ? chart.x : names[1], y: names.includes(chart.y) ? chart.y : names[0] };
-    if (axes.x === axes.y) axes.x = names.find((name) => name !== axes.y);
+    // A part of another quantity, such as one task of several, only where there is nothing else.
+    const wholeFirst = [...names].sort((a, b) => a.includes("/") - b.includes("/"));
+    const y = names.includes(chart.y) ? chart.y : wholeFirst[0];
+    const isGood = names.includes(chart.x) && chart.x !== y;
+    axes = { x: isGood ? chart.x : wholeFirst.find((name) => name !== y), y };
   }
   for (const axis of ["x", "y"]) {
     const options = names.map((name) => element("option", { value: name, selected: name === axes[axis] }, chart.quantities[name].title));

@@ -1,5 +1,6 @@
 """The API as a client finds it, on both databases."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ from nas.artifacts import ArtifactStore
 from nas.service.api import Policy, create_app
 from nas.service.database import Database
 from nas.service.tokens import Tokens
-from tests.nas.service.searching import ARTIFACTS, exported, finished, submitted
+from tests.nas.service.searching import ARTIFACTS, claimed, exported, finished, submitted
 
 CONFIG = {"model": "bundled", "objectives": ["parameters", "perplexity"], "trials": 3}
 NOBODY = "0" * 32
+
+
+def cursor_of(moment: str, search_id: str) -> str:
+    """In the form of those that pages give out."""
+    return base64.urlsafe_b64encode(f"{moment} {search_id}".encode()).decode()
 
 
 def client_of(database: Database, **policy: Any) -> TestClient:
@@ -89,6 +95,9 @@ def test_a_bad_config_is_refused_with_a_sentence(
         (b"\xff\xfe", "parameter"),
         (b"{", "config"),
         (b"", "config"),
+        (b"[" * 5000, "config"),
+        (b"name: 2020-13-45", "config"),
+        (rb'{"name": "\ud800", "model": "bundled", "objectives": ["parameters", "perplexity"], "trials": 3}', "config"),
         (b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "parameter"),
         (b"!!python/object/apply:os.system [ls]", "config"),
     ],
@@ -128,7 +137,10 @@ def test_a_list_is_paged_newest_first(client: TestClient, database: Database) ->
     assert client.get("/v1/searches", params={"state": "complete"}).json()["searches"] == []
 
 
-@pytest.mark.parametrize("cursor", ["x", "AAAA", "é", "MS4wIGEgYg=="])
+@pytest.mark.parametrize(
+    "cursor",
+    ["x", "AAAA", "é", "MS4wIGEgYg==", cursor_of("nan", NOBODY), cursor_of("-inf", NOBODY), cursor_of("1.0", "a\0b")],
+)
 def test_a_cursor_that_was_not_given_out_is_refused(client: TestClient, cursor: str) -> None:
     assert "next_cursor of an earlier page" in problem(
         client.get("/v1/searches", params={"cursor": cursor}), 422, "parameter"
@@ -194,11 +206,28 @@ def test_cancelling_a_search_that_waits_ends_it(client: TestClient, database: Da
     assert sent(client.get(f"{path}/events").text) == [("1", "state"), ("2", "state")]
 
 
+def test_the_checkpoint_of_a_search_that_is_cancelled_goes_unless_its_worker_sees_to_that(
+    client: TestClient, database: Database, tmp_path: Path
+) -> None:
+    ids, store, file = [submitted(database) for _ in range(2)], ArtifactStore(ARTIFACTS), tmp_path / "file"
+    claimed(database)  # the first
+    file.touch()
+    for search_id in ids:
+        for name in ("checkpoints/supernet.zip", "weights/0.safetensors"):
+            store.publish(file, f"searches/{search_id}/{name}")
+        assert client.post(f"/v1/searches/{search_id}/cancel").status_code == 202
+    assert [store.exists(f"searches/{search_id}/checkpoints/supernet.zip") for search_id in ids] == [True, False]
+    assert [store.exists(f"searches/{search_id}/weights/0.safetensors") for search_id in ids] == [True, True]
+
+
 def test_an_id_that_is_none_is_refused_and_one_that_is_unknown_not_found(client: TestClient) -> None:
     assert "32 hexadecimal digits, got 'xyz'" in problem(client.get("/v1/searches/xyz"), 422, "parameter")
     assert "must be one that was submitted" in problem(client.get(f"/v1/searches/{NOBODY}"), 404, "search")
-    problem(client.get("/v2"), 404, "http")
-    problem(client.delete("/v1/searches"), 405, "http")
+    assert problem(client.get("/v2"), 404, "http") == (
+        "A path must be one that this service has, got '/v2'; /docs lists them."
+    )
+    refused = client.post("/v1/searches/0/events")
+    assert problem(refused, 405, "http") == "/v1/searches/0/events takes GET only, got POST; see /docs."
 
 
 OPEN = {("post", "/session"), ("delete", "/session")}
@@ -251,7 +280,16 @@ def test_who_asks_too_often_is_told_when_to_come_back(database: Database) -> Non
         answers = [client.get("/v1/searches") for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
         assert 9 <= int(answers[3].headers["retry-after"]) <= 10
-        assert "wait" in problem(answers[3], 429, "too-many-requests")
+        told = f"came faster; wait {answers[3].headers['retry-after']} s."
+        assert problem(answers[3], 429, "too-many-requests").endswith(told)
+
+
+def test_who_is_told_to_wait_is_never_told_none(database: Database) -> None:
+    with client_of(database, has_auth=False, requests_per_s=50.0, burst=1) as client:
+        answers = [client.get("/v1/searches") for _ in range(30)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused
+        assert {problem(answer, 429, "too-many-requests")[-9:] for answer in refused} == {"wait 1 s."}
 
 
 def test_a_database_that_is_gone_is_said_so(database: Database, tmp_path: Path) -> None:
