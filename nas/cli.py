@@ -170,7 +170,7 @@ def pick(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Pick the best trial within budgets."""
+    """Pick the best trial within budgets, or without any within the search's own."""
     from nas.pick import pick as pick_trial
     from nas.tables import trials_table
 

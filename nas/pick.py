@@ -23,11 +23,11 @@ class NothingFitsError(ValueError):
 def pick(run: Standing[T], *, budgets: Sequence[Budget], best: str | None = None) -> T:
     """The best trial of a run within budgets.
 
-    The run's own budget does not count: the same trials are asked again under another one.
+    With budgets, these count in place of the run's own: the same trials are asked again under others.
 
     Args:
         run: Of any search.
-        budgets: ``("max", "latency=0.6x")`` each.
+        budgets: ``("max", "latency=0.6x")`` each; without any, the run's own.
         best: The objective to be best in; None means the first.
 
     Raises:
@@ -35,7 +35,7 @@ def pick(run: Standing[T], *, budgets: Sequence[Budget], best: str | None = None
         BudgetError: A budget or ``best`` names nothing measured.
         AmountError: A budget's amount cannot be read.
     """
-    goal = goal_within(run, budgets)
+    goal = goal_within(run, budgets) if budgets else run.goal
     front = front_of(run.trials, goal)
     if not front:
         raise NothingFitsError(_nearest(run, goal))

@@ -46,19 +46,19 @@ ENDLESS = SEARCH.replace("trials: 22", "trials: 2000").replace("seed: 3", "seed:
 NUM_DRAWN = """
 return (document.getElementById("front-chart").data ?? []).slice(0, 3).reduce((sum, trace) => sum + trace.x.length, 0);
 """
-# By the page's own rule and by the service's, under each of many budgets.
+# By the page's own rule and by the service's, under each of many lists of budgets.
 BY_BOTH = """
-const [id, budgets, done] = arguments;
+const [id, lists, done] = arguments;
 const { ask, searchPath } = await import("/static/api.js");
 const { frontWithin, pickFrom, standings, asQuery } = await import("/static/pick.js");
 const data = await ask(searchPath(id, "chart"));
 const found = [];
-for (const budget of budgets) {
-  const query = asQuery(data, [budget]);
+for (const budgets of lists) {
+  const query = asQuery(data, budgets);
   const served = await ask(`${searchPath(id, "chart")}?${query}`);
-  const standing = standings(data, [budget]);
+  const standing = standings(data, budgets);
   found.push({
-    page: pickFrom(data, frontWithin(data, [budget]))?.number ?? null,
+    page: pickFrom(data, frontWithin(data, budgets))?.number ?? null,
     service: await ask(`${searchPath(id, "pick")}?${query}`).then(
       ({ number }) => number,
       ({ kind }) => (kind === "nothing-fits" ? null : kind),
@@ -266,11 +266,13 @@ def test_page_and_service_pick_alike_whatever_the_budget(browser: Browser, finis
     # On the very value of each trial, just below it, and below all of them.
     budgets += [{"name": name, "limit": limit * (1 - 1e-6)} for name, limit in limits[::3]]
     budgets += [{"name": "parameters", "limit": 0.001}]
+    lists = [*([budget] for budget in budgets), []]  # the last as when all were removed, the search's own too
     found = browser.driver.execute_async_script(
-        f"(async () => {{{BY_BOTH}}}).apply(null, arguments)", finished, budgets
+        f"(async () => {{{BY_BOTH}}}).apply(null, arguments)", finished, lists
     )
     assert [one["page"] for one in found] == [one["service"] for one in found]
-    assert found[-1]["page"] is None
+    assert found[-2]["page"] is None
+    assert found[-1]["page"] == min(trials, key=lambda trial: trial["measurements"]["perplexity"]["value"])["number"]
     assert [one["pageStates"] for one in found] == [one["serviceStates"] for one in found]
     assert len({one["page"] for one in found}) > 2
 
@@ -298,7 +300,7 @@ def test_drag_the_budget_with_the_mouse_and_by_keyboard(browser: Browser, finish
     with pytest.raises(ServiceNothingFitsError, match="the nearest is trial"):
         client.pick(finished, max=[f"parameters={limit}M"])
     slider.send_keys(Keys.END)
-    highest = client.pick(finished)["number"]
+    highest = client.pick(finished, max=["parameters=1T"])["number"]
     until(lambda: browser.text("#served") == f"The service picks trial {highest} too.", what="the service's answer")
     slider.send_keys(Keys.ARROW_LEFT)
     number = browser.find("#budgets input[type=number]")

@@ -28,7 +28,7 @@ def trials() -> list[Trial]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Its own budget, of 2.5 ms, is not the one that a pick asks for."""
+    """Its own budget, of 2.5 ms, counts where a pick asks for none."""
     budget = Constraint(name="decode_latency", unit="s", bound="max", limit=0.0025)
     return write_run(tmp_path / "run", trials(), (budget,))
 
@@ -36,7 +36,8 @@ def run(tmp_path: Path) -> Run:
 @pytest.mark.parametrize(
     ("budgets", "best", "number"),
     [
-        ([], None, 0),
+        ([], None, 4),
+        ([("max", "latency=1s")], None, 0),
         ([("max", "latency=0.6x")], None, 3),
         ([("max", "decode_latency=4.1ms")], None, 2),
         ([("max", "latency=4ms")], None, 2),

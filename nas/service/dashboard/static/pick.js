@@ -12,9 +12,17 @@ export function stored(quantity, shown) {
 // What twelve digits may leave out, so that the service lets pass what equals the limit here.
 const SLACK = 1e-11;
 
-// As the service reads it: max=decode_latency=0.0031.
+// What no measurement exceeds.
+const NO_LIMIT = { max: 1e300, min: 1e-300 };
+
+// As the service reads it: max=decode_latency=0.0031. A question without budgets would be one within the search's own.
 export function asQuery(data, budgets) {
   const query = new URLSearchParams();
+  if (!budgets.length) {
+    const cost = data.objectives.find((name) => boundOf(data.quantities[name]) === "max") ?? data.objectives[0];
+    const bound = boundOf(data.quantities[cost]);
+    query.append(bound, `${cost}=${NO_LIMIT[bound]}`);
+  }
   for (const { name, limit } of budgets) {
     const quantity = data.quantities[name];
     const bound = boundOf(quantity);
