@@ -339,7 +339,7 @@ def serve(
     artifacts: ArtifactsOption = None,
     auth: Annotated[bool, typer.Option(help="Whether a token is needed.")] = True,
     model_root: Annotated[
-        list[Path] | None, typer.Option(help="Folder below which searches may load models; repeatable.")
+        list[Path] | None, typer.Option(help="Folder below which searches may load models and read files; repeatable.")
     ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Let searches run code that comes with a model.")

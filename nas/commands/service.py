@@ -54,7 +54,7 @@ class Serving:
         host: To listen at.
         port: To listen at.
         has_auth: Whether a token is needed.
-        model_roots: Folders below which models may lie.
+        model_roots: Folders below which models, and texts, data and tasks, may lie.
         allow_remote_code: Whether a config may ask for a model's own code.
         num_workers: Started beside the API.
         lease_s: Of these workers.

@@ -1,4 +1,4 @@
-"""What the service refuses: too many requests, listening without auth, and models that are not for its users.
+"""What the service refuses: too many requests, listening without auth, and models and files that are not for its users.
 
 The rate limit is a token bucket in the form of the generic cell rate algorithm (ITU-T I.371): a bucket of ``burst``
 tokens that gains one every ``1 / rate`` seconds is wholly described by the moment at which it will be full again,
@@ -12,9 +12,10 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 ROUNDING_S = 1e-6
 """A shorter wait is one of rounding, and none."""
@@ -138,7 +139,7 @@ def check_model(name: str, roots: Sequence[Path], *, trust_remote_code: bool, al
     if name == "bundled" or (_is_hub_id(name) and not os.path.lexists(name)):
         return name
     folder = _resolve(name)
-    if folder is None or not any(Path(os.path.realpath(root)) in folder.parents for root in roots):
+    if folder is None or not _is_below(folder, roots):
         offered = f"or a folder below {' or '.join(map(str, roots))}" if roots else "and no folder on this server"
         raise RefusedError(
             f"A model must be bundled, an id on the hub such as org/name, {offered}, got {name!r}; "
@@ -147,6 +148,52 @@ def check_model(name: str, roots: Sequence[Path], *, trust_remote_code: bool, al
     if not os.path.isdir(folder):  # noqa: PTH112 - of a name that is too long, Path.is_dir makes an OSError
         raise RefusedError(f"A model's folder must exist on the server, got {name!r}; mend its path.")
     return str(folder)
+
+
+def check_files(config: Mapping[str, Any], roots: Sequence[Path]) -> None:
+    """Which files a user may have read: texts, data and tasks below the folders that the operator offers.
+
+    Whatever reads as a path is taken for one, by whichever option it is given: what the options of all evaluators and
+    pruners mean is known to them alone, and a task's YAML may hold code. So is what is there by its name in the current
+    folder; a process with another one has to check again. What no file is (a task's name, an id on the hub) passes.
+
+    Args:
+        config: Of a search or a part of it, as JSON has it. Names in it are skipped, and so are its model, which
+            ``check_model`` looks at, and its trackers, which have no places of a user's choice.
+        roots: Folders below which files may be read.
+
+    Raises:
+        RefusedError: A file elsewhere, or an address.
+    """
+    for where, text in _texts({key: value for key, value in config.items() if key not in {"model", "tracking"}}):
+        if not _is_place(text):
+            continue
+        path = _resolve(text)
+        if path is None or not _is_below(path / "any of it", roots):
+            offered = f"be below {' or '.join(map(str, roots))}" if roots else "come with nas: this server offers none"
+            raise RefusedError(
+                f"Files that a search reads must {offered}, got {text!r} as {where}; leave it out, or ask the "
+                "server's operator for --model-root."
+            )
+
+
+def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """All texts but names, and where they stand."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            if key != "name":
+                yield from _texts(one, f"{where}.{key}".removeprefix("."))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one, where)
+
+
+def _is_place(text: str) -> bool:
+    """Whether a text can lead to a file, or away from this machine."""
+    has_marks = any(mark in text for mark in ("/", "\\", "..")) or text.startswith(("~", "."))
+    return (has_marks and not _is_hub_id(text)) or os.path.lexists(text)
 
 
 def is_loopback(host: str) -> bool:
@@ -160,6 +207,11 @@ def is_loopback(host: str) -> bool:
 def _is_hub_id(name: str) -> bool:
     """By the hub's rules."""
     return bool(_HUB_ID.fullmatch(name)) and "--" not in name and ".." not in name and not name.endswith(".git")
+
+
+def _is_below(path: Path, roots: Sequence[Path]) -> bool:
+    """Whether a path without links is in one of the folders, and none of them itself."""
+    return any(Path(os.path.realpath(root)) in path.parents for root in roots)
 
 
 def _resolve(name: str) -> Path | None:

@@ -267,9 +267,7 @@ def test_page_and_service_pick_alike_whatever_the_budget(browser: Browser, finis
     budgets += [{"name": name, "limit": limit * (1 - 1e-6)} for name, limit in limits[::3]]
     budgets += [{"name": "parameters", "limit": 0.001}]
     lists = [*([budget] for budget in budgets), []]  # the last as when all were removed, the search's own too
-    found = browser.driver.execute_async_script(
-        f"(async () => {{{BY_BOTH}}}).apply(null, arguments)", finished, lists
-    )
+    found = browser.driver.execute_async_script(f"(async () => {{{BY_BOTH}}}).apply(null, arguments)", finished, lists)
     assert [one["page"] for one in found] == [one["service"] for one in found]
     assert found[-2]["page"] is None
     assert found[-1]["page"] == min(trials, key=lambda trial: trial["measurements"]["perplexity"]["value"])["number"]

@@ -36,7 +36,7 @@ class Policy:
 
     Attributes:
         has_auth: Whether a token is needed; without, everybody is the owner ``local``.
-        model_roots: Folders below which models may lie.
+        model_roots: Folders below which models, and texts, data and tasks, may lie.
         allow_remote_code: Whether a config may ask for ``trust_remote_code``.
         max_body_bytes: Of a request.
         requests_per_s: Of one token or address, on average.

@@ -19,7 +19,7 @@ from nas.service.api.news import News
 from nas.service.api.problems import ParameterError, TooLargeError, documented
 from nas.service.checkpoints import remove_checkpoints
 from nas.service.events import MAX_EVENT
-from nas.service.limits import check_model
+from nas.service.limits import check_files, check_model
 from nas.service.queue import JobState
 from nas.service.searches import Searches
 from nas.service.tokens import Scope
@@ -151,7 +151,10 @@ def picked(
     minima: Minima = [],  # noqa: B006
     best: Annotated[str | None, Query(description="Best in this; default: the first objective.")] = None,
 ) -> dict[str, Any]:
-    """The best trial within budgets. Where none fits, the problem says how close the nearest comes."""
+    """The best trial within budgets, or without any within the search's own.
+
+    Where none fits, the problem says how close the nearest comes.
+    """
     searches: Searches = request.app.state.searches
     found = pick(searches.standing(record.id), budgets=budgets(maxima, minima), best=best)
     return searches.described(record.id, [found])[0]
@@ -236,7 +239,7 @@ def _allowed_config(text: str, request: Request) -> SearchConfig:
 
     Raises:
         ConfigError: It is none.
-        RefusedError: It asks for a model or for code that is not allowed here.
+        RefusedError: It asks for a model, for files or for code that is not allowed here.
         TrackingError: It says where to track, which is the operator's to say.
     """
     config, policy = parse_config(text), request.app.state.policy
@@ -247,6 +250,7 @@ def _allowed_config(text: str, request: Request) -> SearchConfig:
         trust_remote_code=config.model.trust_remote_code,
         allow_remote_code=policy.allow_remote_code,
     )
+    check_files(config.model_dump(mode="json"), policy.model_roots)
     return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
 
 

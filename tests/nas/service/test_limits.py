@@ -5,13 +5,14 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.service.limits import LimitError, RateLimiter, RefusedError, check_bind, check_model
+from nas.service.limits import LimitError, RateLimiter, RefusedError, check_bind, check_files, check_model
 
 
 class Clock:
@@ -412,3 +413,67 @@ def test_code_of_strangers_needs_the_operators_leave() -> None:
         check_model("org/name", [], trust_remote_code=True, allow_remote_code=False)
     with pytest.raises(RefusedError, match=REFUSED):
         check_model("/etc", [], trust_remote_code=True, allow_remote_code=True)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with a text and a task, beside another text and a link to it; the current folder is the one above."""
+    for name in ("files/text.txt", "files/tasks/mine.yaml", "other/text.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "files/link.txt").symlink_to(tmp_path / "other/text.txt")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "files"
+
+
+def config_with(text: str) -> list[dict[str, Any]]:
+    """A text as a config may hold it."""
+    return [
+        {"objectives": [{"name": "perplexity", "options": {"text": text}}]},
+        {"also_measure": [{"name": "lm_eval", "options": {"tasks": ["minimal_pairs"], "include_path": [text]}}]},
+        {"supernet_training": {"examples": {"classification": {"data": text}}}},
+        {"trained_pruners": {"grain": {"text": text}}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["bundled", "minimal_pairs", "nyu-mll/glue", "4.1ms", "0.6x", "", "validation[:10%]", "files/text.txt", "files"],
+)
+def test_files_below_a_root_and_what_is_no_file(files: Path, text: str) -> None:
+    for config in config_with(text):
+        check_files(config, [files])
+
+
+def test_a_task_by_its_absolute_path(files: Path) -> None:
+    for config in config_with(str(files / "tasks" / "mine.yaml")):
+        check_files(config, [files])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("/etc/passwd", "/nothing/there", "other", "other/text.txt", "files/../other/text.txt", "files/link.txt"),
+        *("~/text.txt", "..", ".", "http://169.254.169.254/latest", "s3://bucket/text.txt", "\\\\host\\text", "a/b/c"),
+        "filesystem/../other/text.txt",
+    ],
+)
+def test_files_elsewhere_are_refused_by_whatever_option(files: Path, text: str) -> None:
+    for config in config_with(text):
+        with pytest.raises(
+            RefusedError, match=r"Files that a search reads must be below .*files, got .*; leave it out"
+        ):
+            check_files(config, [files])
+
+
+def test_without_roots_no_file_is_read(files: Path) -> None:
+    with pytest.raises(
+        RefusedError, match=r"must come with nas: this server offers none, got '.*' as objectives\.opti"
+    ):
+        check_files(config_with(str(files / "text.txt"))[0], [])
+    for config in config_with("bundled"):
+        check_files(config, [])
+
+
+def test_names_models_and_trackers_are_not_for_this_check_to_judge(files: Path) -> None:
+    check_files({"name": "other", "model": {"name": "/etc"}, "tracking": [{"name": "wandb", "dir": "/x"}]}, [files])

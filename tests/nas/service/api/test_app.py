@@ -78,6 +78,7 @@ def test_yaml_is_a_body_too(client: TestClient) -> None:
         ({**CONFIG, "budget": {"latency": {"max": "cheap"}}}, 422, "config", "cheap"),
         ([1, 2], 422, "config", "mapping"),
         ({**CONFIG, "model": "/etc"}, 403, "refused", "/etc"),
+        ({**CONFIG, "also_measure": [{"perplexity": {"text": "/etc/passwd"}}]}, 403, "refused", "/etc/passwd"),
         ({**CONFIG, "tracking": [{"mlflow": {"uri": "file:///etc"}}]}, 403, "refused", "uri"),
         ({**CONFIG, "model": {"name": "org/name", "trust_remote_code": True}}, 403, "refused", "trust_remote_code"),
     ],
