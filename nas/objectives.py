@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from evaluators import measurements_of
 from evaluators.base import Direction, Evaluator, Measurement
 from nas.amount import Amount, parse_amount
-from nas.config import LimitConfig
+from nas.config import LimitConfig, SearchConfig
 
 
 class BudgetError(ValueError):
@@ -127,6 +128,26 @@ def measured_name(asked: str, names: Sequence[str]) -> str:
             f"A name must mean one measurement, got {asked!r} and {found}; choose one of {', '.join(names)}."
         )
     return fitting[0]
+
+
+def refuse_unknown_budgets(config: SearchConfig) -> None:
+    """Refuses a budget on what a search will not measure, before anything is loaded.
+
+    What cannot be known by then passes: parts of lm-eval's scores, and all where an evaluator is somebody's own.
+
+    Raises:
+        BudgetError: No measurement has that name, or several have.
+    """
+    names = [part.name for part in config.evaluators]
+    measured: list[str] = []
+    for part in config.evaluators:
+        found = measurements_of(part.name, part.options)
+        if found is None:
+            return
+        measured += found
+    for asked in config.budget:
+        if names.count(asked) != 1 and "/" not in asked:
+            measured_name(asked, measured)
 
 
 def constraint_for(

@@ -12,6 +12,7 @@ from evaluators.inputs import Batch, require_positions
 from nas.config import ImportanceConfig, ModelConfig, PartConfig, SearchConfig
 from nas.judge import scoring
 from nas.long_work.scalars import require_tensorboard
+from nas.objectives import refuse_unknown_budgets
 from nas.pruners import PRUNERS, RANK_PRUNERS, Evidence, UnitCosts, parameter_costs
 from nas.recovery import finalist_recovery_named, recovery_named
 from nas.recovery.finalists import FinalistRecoverer
@@ -65,8 +66,10 @@ def prepare(config: SearchConfig) -> Prepared:
     """Builds the evaluators, loads and ranks the supernet, and collects the seeds.
 
     Raises:
-        ValueError: One of the subclasses that name what is wrong with the config: the model, a task, the space.
+        ValueError: One of the subclasses that name what is wrong with the config: a budget, the model, a task,
+            the space.
     """
+    refuse_unknown_budgets(config)
     objectives, also = build_evaluators(config.objectives), build_evaluators(config.also_measure)
     refuse_equal_names((*objectives, *also))
     require_scores(config, (*objectives, *also))

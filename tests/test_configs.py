@@ -14,6 +14,7 @@ from evaluators.encoder_tasks import make_task
 from evaluators.lm_eval_tasks.loading import BUNDLED_TASKS
 from nas.config import PartConfig, SearchConfig, load_config, parse_config
 from nas.finetuning import load_finetune_config
+from nas.objectives import refuse_unknown_budgets
 from nas.supernet.loading import load_config as load_model_config
 from nas.supernet.shape import shape_of
 from nas.supernet_training.config import TrainSupernetConfig, load_training_config, parse_training_config
@@ -75,6 +76,10 @@ def test_there_are_searches_for_real_models() -> None:
 
 def test_the_bundled_model_has_the_shape_given_here() -> None:
     assert shape_of(load_model_config("bundled", revision=None, trust_remote_code=False)) == shape("bundled")
+
+
+def test_its_budgets_are_on_what_it_measures(config: SearchConfig) -> None:
+    refuse_unknown_budgets(config)
 
 
 def test_the_resolved_config_is_the_same_search(config: SearchConfig) -> None:

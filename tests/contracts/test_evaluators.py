@@ -1,6 +1,8 @@
 """Every evaluator by name, on a tiny decoder or encoder."""
 
+import contextlib
 import copy
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from evaluators import EVALUATORS, make_evaluator
+from evaluators import EVALUATORS, make_evaluator, measurements_of
 from evaluators.base import Evaluator, Measurement, Subject
 from evaluators.encoder_tasks.base import Kind
 from tests.evaluators import tiny
@@ -63,6 +65,18 @@ def test_measures_what_it_names(evaluator: Evaluator, subject: Subject) -> None:
     if measured.ci95 is not None:
         assert measured.ci95[0] <= measured.value <= measured.ci95[1]
     assert evaluator.direction in ("minimize", "maximize")
+
+
+def test_what_it_measures_is_known_before(
+    request: pytest.FixtureRequest, tmp_path: Path, evaluator: Evaluator, subject: Subject
+) -> None:
+    name = request.node.callspec.params["evaluator"]
+    known = measurements_of(name, options(name, tmp_path))
+    assert known is not None
+    subject = dataclasses.replace(subject, reference=lambda: contextlib.nullcontext(subject.model))
+    measured = {one for one in evaluator.evaluate(subject) if "/" not in one}
+    assert {evaluator.name} <= measured <= set(known)
+    assert name == "latency" or measured == set(known)
 
 
 def test_measurements_survive_json(evaluator: Evaluator, subject: Subject) -> None:

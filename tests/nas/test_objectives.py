@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evaluators.base import Direction, Measurement, Subject
 from nas.amount import AmountError, parse_amount
-from nas.config import LimitConfig
+from nas.config import LimitConfig, parse_config
 from nas.objectives import (
     BudgetError,
     Constraint,
@@ -17,6 +17,7 @@ from nas.objectives import (
     constraints_of,
     measured_name,
     objectives_of,
+    refuse_unknown_budgets,
 )
 from tests.nas.trials import ACCURACY, ALIASES, LATENCY
 
@@ -133,3 +134,34 @@ def test_share_of_nothing(value: float, shown: str) -> None:
     supernet = {"acc": Measurement(value=value, unit="accuracy")}
     with pytest.raises(BudgetError, match=rf"share of something, got 0\.9x of acc, which is {shown} .* in accuracy"):
         constraint_for("acc", "min", parse_amount("0.9x"), supernet, {})
+
+
+PARTS = "model: bundled\ntrials: 2\nobjectives:\n- lm_eval: {tasks: [minimal_pairs]}\n- latency: {workload: decode}\n"
+TWO_LATENCIES = PARTS + "- latency: {workload: prefill}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["latency", "decode_latency", "decode_latency_ratio", "lm_eval", "minimal_pairs", "pairs", "lm_eval/x/acc"]
+)
+def test_budgets_on_what_will_be_measured(name: str) -> None:
+    refuse_unknown_budgets(parse_config(PARTS + f"budget: {{{name}: {{max: 0.6x}}}}\n"))
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "says"),
+    [
+        (PARTS, "latncy", "got 'latncy' and none fits; choose one of minimal_pairs, decode_latency"),
+        (PARTS, "prefill_latency", "got 'prefill_latency' and none fits"),
+        (PARTS, "parameters", "got 'parameters' and none fits"),
+        (TWO_LATENCIES, "latency", r"got 'latency' and several fit \(decode_latency, prefill_latency\)"),
+    ],
+)
+def test_budgets_on_what_will_not_be_measured(config: str, name: str, says: str) -> None:
+    with pytest.raises(BudgetError, match=says):
+        refuse_unknown_budgets(parse_config(config + f"budget: {{{name}: {{max: 0.6x}}}}\n"))
+
+
+def test_budgets_beside_somebodys_own_evaluator(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse_config(PARTS + "budget: {joules: {max: 0.6x}}\n")
+    monkeypatch.setattr("nas.objectives.measurements_of", lambda name, options: None)
+    refuse_unknown_budgets(config)

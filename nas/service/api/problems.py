@@ -120,10 +120,15 @@ def install(app: FastAPI) -> None:
             return problem(request, 422, "parameter", sentence)
         return problem(request, 422, "parameter", f"{place} must be valid, but: {first['msg']}; mend it.")
 
+    def answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
+        del error  # the server's log has it, once this is answered
+        return problem(request, 500, "unforeseen", "The service failed at this, which is its fault; see its log.")
+
     for kind in KINDS:
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(RequestValidationError, answer_validation)
+    app.add_exception_handler(Exception, answer_unforeseen)
 
 
 def problem(

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from nas.config import SearchConfig, parse_config
 from nas.front import front_record_of
+from nas.objectives import refuse_unknown_budgets
 from nas.pick import goal_within, pick
 from nas.service.api.access import Reader, Submitter, Visible
 from nas.service.api.answers import Checked, Page, Search, Submitted, Trials, from_cursor, to_cursor
@@ -239,10 +240,12 @@ def _allowed_config(text: str, request: Request) -> SearchConfig:
 
     Raises:
         ConfigError: It is none.
+        BudgetError: It limits what it does not measure.
         RefusedError: It asks for a model, for files or for code that is not allowed here.
         TrackingError: It says where to track, which is the operator's to say.
     """
     config, policy = parse_config(text), request.app.state.policy
+    refuse_unknown_budgets(config)
     refuse_places({tracker.name: tracker.options for tracker in config.tracking})
     name = check_model(
         config.model.name,

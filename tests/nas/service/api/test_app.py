@@ -76,6 +76,7 @@ def test_yaml_is_a_body_too(client: TestClient) -> None:
     [
         ({**CONFIG, "trails": 3}, 422, "config", "got 'trails'; did you mean 'trials'?"),
         ({**CONFIG, "budget": {"latency": {"max": "cheap"}}}, 422, "config", "cheap"),
+        ({**CONFIG, "budget": {"latncy": {"max": "0.8x"}}}, 422, "budget", "got 'latncy' and none fits; choose one of"),
         ([1, 2], 422, "config", "mapping"),
         ({**CONFIG, "model": "/etc"}, 403, "refused", "/etc"),
         ({**CONFIG, "also_measure": [{"perplexity": {"text": "/etc/passwd"}}]}, 403, "refused", "/etc/passwd"),
@@ -313,3 +314,13 @@ def test_metrics_count_searches_and_requests(client: TestClient, database: Datab
     counted = 'nas_http_request_seconds_count{method="GET",route="/v1/searches/{search_id}",status="%d"} 1.0'
     assert {counted % 200, counted % 404} <= set(lines)
     assert not any(search_id in line for line in lines)
+
+
+def test_what_nobody_foresaw_is_a_problem_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("nas.service.searches.Searches.page", fail)
+    answer = client.get("/v1/searches")
+    assert "which is its fault; see its log" in problem(answer, 500, "unforeseen")
+    assert "secret" not in answer.text
