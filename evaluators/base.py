@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from torch import nn
+if TYPE_CHECKING:  # torch takes seconds to import, and who only reads measurements does not need it
+    from torch import nn
 
 Direction = Literal["minimize", "maximize"]
 
@@ -109,9 +110,9 @@ class Subject:
         reference_measurements: What the reference measured when the search began, by name; empty until then.
     """
 
-    model: nn.Module
+    model: "nn.Module"
     tokenizer: Any = None
-    reference: Callable[[], AbstractContextManager[nn.Module]] | None = None
+    reference: "Callable[[], AbstractContextManager[nn.Module]] | None" = None
     reference_measurements: Mapping[str, Measurement] = field(default_factory=dict)
 
 

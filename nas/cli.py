@@ -200,7 +200,7 @@ def export(
 
         export_trial(run, trial, target=to, folder=out, console=_console())
         return
-    from nas.commands.remote import fetch_export
+    from nas.commands.remote_files import fetch_export
 
     with _client(server, token) as client:
         fetch_export(client, str(run), trial, target=to, folder=out)
@@ -408,7 +408,7 @@ def submit(
     token: TokenOption = None,
 ) -> None:
     """Submit a search to the service, and print its id."""
-    from nas.commands.remote import submit_config
+    from nas.commands.remote_files import submit_config
 
     with _client(server, token) as client:
         print(submit_config(client, config, overrides=overrides or [], key=key))

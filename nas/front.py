@@ -3,16 +3,18 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.config import SearchConfig
 from nas.objectives import Constraint, Objective
 from nas.pareto import hypervolume, non_dominated, reference_point
 from nas.recovered import before_recovery, was_tried
 from nas.trial import Judged, Trial, TrialState
+
+if TYPE_CHECKING:  # it names all parts, whose imports take seconds
+    from nas.config import SearchConfig
 
 SCHEMA_VERSION = 1
 T = TypeVar("T", bound=Judged)
@@ -82,7 +84,7 @@ def hypervolume_by_trial(trials: Sequence[Judged], goal: Goal) -> list[float]:
 
 
 def describe_search(
-    search_id: str, config: SearchConfig, *, num_trials: int, measurement_of_evaluator: Mapping[str, str]
+    search_id: str, config: "SearchConfig", *, num_trials: int, measurement_of_evaluator: Mapping[str, str]
 ) -> dict[str, Any]:
     """What ``front.json`` says of the search that it is the front of."""
     return {

@@ -7,12 +7,14 @@ natural direction.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators import measurements_of
 from evaluators.base import Direction, Evaluator, Measurement
 from nas.amount import Amount, parse_amount
-from nas.config import LimitConfig, SearchConfig
+
+if TYPE_CHECKING:  # it names all parts, whose imports take seconds
+    from nas.config import LimitConfig, SearchConfig
 
 
 class BudgetError(ValueError):
@@ -130,7 +132,7 @@ def measured_name(asked: str, names: Sequence[str]) -> str:
     return fitting[0]
 
 
-def refuse_unknown_budgets(config: SearchConfig) -> None:
+def refuse_unknown_budgets(config: "SearchConfig") -> None:
     """Refuses a budget on what a search will not measure, before anything is loaded.
 
     What cannot be known by then passes: parts of lm-eval's scores, and all where an evaluator is somebody's own.
@@ -182,7 +184,7 @@ def constraint_for(
 
 
 def constraints_of(
-    budget: Mapping[str, LimitConfig], supernet: Mapping[str, Measurement], aliases: Mapping[str, str]
+    budget: "Mapping[str, LimitConfig]", supernet: Mapping[str, Measurement], aliases: Mapping[str, str]
 ) -> tuple[Constraint, ...]:
     """The constraints of a config's budget. The arguments and errors are those of ``constraint_for``."""
     constraints = []

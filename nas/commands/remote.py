@@ -1,9 +1,9 @@
-"""`nas submit`, `nas jobs`, `nas watch`, `nas cancel`, and the verbs of local runs, asked of a service."""
+"""`nas jobs` and `nas watch`, and what a search of a service has found, as if it were a run here.
 
-import secrets
-import tempfile
+Without torch, whose import takes longer than any of these.
+"""
+
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -12,29 +12,9 @@ from rich.table import Table
 
 from evaluators.base import Measurement
 from nas.client import Client, Event
-from nas.config import load_config
-from nas.export.base import refuse_used
-from nas.export.bundle import unpack
 from nas.results import Results, results_of, shape_from_record
 from nas.tables import moment, shown
 from nas.trial import Trial
-
-
-def submit_config(client: Client, config: Path, *, overrides: Sequence[str], key: str | None) -> str:
-    """Submits a config file, checked here first.
-
-    Args:
-        client: Of the service.
-        config: The file.
-        overrides: ``key=value`` each.
-        key: The same one gives the same search; None for a new one.
-
-    Raises:
-        ConfigError: The file is no config.
-        ServiceError: The service refuses it.
-    """
-    resolved = load_config(config, overrides).model_dump(mode="json")
-    return client.submit(resolved, idempotency_key=key or secrets.token_hex(16))
 
 
 def jobs_table(searches: Sequence[Mapping[str, Any]]) -> Table:
@@ -73,27 +53,6 @@ def fetch_results(client: Client, search_id: str, *, maxima: Sequence[str] = (),
     front = client.front(search_id, max=maxima, min=minima)
     shape = shape_from_record(client.get(search_id)["environment"]["supernet"])
     return results_of(shape, [Trial.from_json(one, shape) for one in client.trials(search_id)], front)
-
-
-def fetch_export(client: Client, search_id: str, number: int, *, target: str, folder: Path) -> None:
-    """Has the service export a trial, and puts the files into a folder here.
-
-    Args:
-        client: Of the service.
-        search_id: Which search.
-        number: The trial's.
-        target: The runtime.
-        folder: To write; must not hold anything yet.
-
-    Raises:
-        ExportError: The folder is in use or cannot be written to.
-        ServiceError: The export failed.
-    """
-    refuse_used(folder)
-    export = client.export(search_id, number, to=target)
-    with tempfile.TemporaryDirectory(prefix="nas-export-") as scratch:
-        unpack(client.download(export["id"], Path(scratch) / "model.zip"), folder)
-    print(f"Exported trial {number} to {folder}; README.md there says how to load it.")
 
 
 def _line(event: Event) -> str:

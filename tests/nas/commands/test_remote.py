@@ -1,8 +1,11 @@
 """The service's searches in a terminal."""
 
 import io
+import subprocess
+import sys
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from nas.commands.remote import jobs_table
@@ -42,3 +45,9 @@ def test_a_search_that_only_time_ends_and_has_found_nothing_says_so() -> None:
     assert "1 searches" in text
     assert "17/?" in text
     assert "–" in text
+
+
+@pytest.mark.parametrize("module", ["nas.commands.remote", "nas.pick", "nas.tables"])
+def test_who_asks_a_service_waits_for_no_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
