@@ -140,7 +140,7 @@ class SearchConfig(Section):
     tracking: tuple[TrackerConfig, ...] = Field(
         default=(), description="Where else to record the search: mlflow, wandb, optuna."
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     @field_validator("name")
     @classmethod

@@ -137,7 +137,7 @@ def _load(text: str) -> Any:
         ConfigError: It holds what no config can: PyYAML lets the errors of Python's own types through.
     """
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
         unstorable = next(filter(_UNSTORABLE.search, _texts(value)), None)
     except RecursionError as error:
         raise ConfigError(
@@ -156,6 +156,20 @@ def _load(text: str) -> Any:
     return value
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe one, but for keys that are given twice: it takes the last, and somebody's setting is lost."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
+    known: set[str] = set()
+    for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        if key.value in known:
+            raise yaml.constructor.ConstructorError(None, None, f"found {key.value!r} twice", key.start_mark)
+        known.add(key.value)
+    yield from loader.construct_yaml_map(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 

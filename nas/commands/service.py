@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -24,9 +25,13 @@ from nas.service.tokens import Tokens
 from nas.service.worker import Worker
 from nas.tables import moment
 
+if TYPE_CHECKING:
+    import uvicorn
+
 LOG = logging.getLogger(__name__)
 GRACE_S = 3
 """How long answers under way are waited for at the end; a stream of events would go on for as long as its search."""
+POLL_S = 0.1
 RESTART_S = 1.0
 """After which a worker that died is started anew; it may die at once again."""
 
@@ -107,18 +112,36 @@ def serve(serving: Serving, console: Console) -> None:
     console.print(f"http://{serving.host}:{serving.port} with {serving.num_workers} worker(s)", highlight=False)
     # uvicorn ends by the signal that it was sent, by default at once: workers would be left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with kept_running(workers, os.environ | _places(serving.url, serving.artifacts)):
+    with kept_running(workers, os.environ | _places(serving.url, serving.artifacts)) as over:
         app = create_app(database, policy, artifacts)
         # What is there by now stays. Each full collection would look through it all, half a second with every request
         # waiting, and reading trials brings many about.
         gc.collect()
         gc.freeze()
-        uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning", timeout_graceful_shutdown=GRACE_S)
+        settings = uvicorn.Config(
+            app, host=serving.host, port=serving.port, log_level="warning", timeout_graceful_shutdown=GRACE_S
+        )
+        server = uvicorn.Server(settings)
+        threading.Thread(target=_end_with_server, args=(server, over), daemon=True).start()
+        server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+def _end_with_server(server: "uvicorn.Server", over: threading.Event) -> None:
+    """Workers end while the server still waits for answers under way: one after the other could take too long."""
+    while not (server.should_exit or over.wait(POLL_S)):
+        pass
+    over.set()
 
 
 @contextmanager
-def kept_running(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> Iterator[None]:
-    """Runs a process for each command, starts those anew that die, and asks all to end when the block is left."""
+def kept_running(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> Iterator[threading.Event]:
+    """Runs a process for each command, starts those anew that die, and asks all to end when the block is left.
+
+    Yields:
+        What asks them sooner, by being set.
+    """
     processes = [subprocess.Popen(command, env=environment) for command in commands]
     over = threading.Event()
 
@@ -128,16 +151,16 @@ def kept_running(commands: Sequence[Sequence[str]], environment: Mapping[str, st
                 if process.poll() is not None:
                     LOG.warning("A worker ended with %s; starting another.", process.returncode)
                     processes[place] = subprocess.Popen(commands[place], env=environment)
+        for process in processes:
+            process.terminate()
 
     keeper = threading.Thread(target=look_after)
     keeper.start()
     try:
-        yield
+        yield over
     finally:
         over.set()
         keeper.join()
-        for process in processes:
-            process.terminate()
         for process in processes:
             process.wait()
 

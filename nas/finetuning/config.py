@@ -55,7 +55,7 @@ class FinetuneConfig(Section):
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     mixed_precision: MixedPrecision = "no"
     max_steps: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     @field_validator("model", mode="before")
     @classmethod

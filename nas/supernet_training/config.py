@@ -90,7 +90,7 @@ class SupernetTrainingConfig(Section):
     checkpoint_every: int = Field(default=100, ge=1, description="Steps.")
     max_bad_steps: int = Field(default=10, ge=1, description="In a row, with a loss or a gradient that is not finite.")
     tensorboard: bool = False
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

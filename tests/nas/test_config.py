@@ -283,3 +283,17 @@ def test_a_recovery_of_finalists_is_resolved_with_all_its_options() -> None:
     assert config.recovery.options == {**asdict(LoraDistillation()), "steps": 7}
     assert parse_config(config.to_yaml()) == config
     assert not parse_config(with_keys(recovery={"type": "refit"})).recovery.is_of_finalists
+
+
+@pytest.mark.parametrize(
+    "text", ["model: bundled\nseed: 1\nseed: 2\n", "model: bundled\nstrategy: {type: random, 'type': nsga2}\n"]
+)
+def test_keys_given_twice(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"must be YAML, got a syntax error: found '(seed|type)' twice in .*line"):
+        parse_config(text)
+
+
+def test_the_largest_seed_that_every_strategy_takes() -> None:
+    assert parse_config(SHORT, ["seed=4294967295"]).seed == 2**32 - 1
+    with pytest.raises(ConfigError, match=r"seed.*4294967295, got 4294967296"):
+        parse_config(SHORT, ["seed=4294967296"])
