@@ -138,7 +138,7 @@ def test_commands_and_the_command_line_are_the_outer_shell() -> None:
         ("wandb", "nas.tracking.wandb"),
         ("syne_tune", "nas.strategies.syne_tune_adapter"),
         ("sqlalchemy", "nas.store nas.service"),
-        ("fsspec", "nas.artifacts"),
+        ("fsspec", "nas.artifacts.places"),
         ("typer", "nas.cli"),
         (
             "pydantic",
