@@ -24,8 +24,8 @@ import torch
 
 from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, Direction, Measurement, Subject
 from nas.config import SearchConfig, parse_config
+from nas.new_run import describe_run
 from nas.preparation import Prepared
-from nas.run import describe_run
 from nas.search import Search
 from nas.seeds import Seed
 from nas.service.database import Database, DatabaseError

@@ -1,20 +1,12 @@
-"""A run as it lies on disk, for every command that looks at one."""
+"""A run as it lies on disk, for every command that looks at one. Nothing here computes: it loads without torch."""
 
-import shutil
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from nas.config import SearchConfig
-from nas.environment import describe_environment
 from nas.report import ReportFiles, write_report
 from nas.results import Results, goal_of, shape_from_record
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.store.trial_store import TrialStore
-from nas.supernet.supernet import Supernet
-from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 
 
@@ -63,65 +55,6 @@ class Run(Results):
         """
         device = self.directory.read_environment()["device"].get("name")
         return write_report(self.directory.path, self, device=device)
-
-
-def create_run_directory(folder: Path, config: SearchConfig, supernet: Supernet, **more: str) -> RunDirectory:
-    """A new run's folder, before its first trial.
-
-    Args:
-        folder: Where.
-        config: What it runs with.
-        supernet: What it cuts sub-networks from.
-        more: What else the environment must tell.
-
-    Raises:
-        RunDirectoryError: The folder is in use, or cannot be written to.
-    """
-    environment = describe_run(config, supernet, search_id=uuid.uuid4().hex)
-    return RunDirectory.create(folder, config_yaml=config.to_yaml(), environment={**environment, **more})
-
-
-def write_run(
-    folder: Path,
-    *,
-    config: SearchConfig,
-    environment: Mapping[str, Any],
-    trials: Sequence[Trial],
-    front: Mapping[str, Any],
-) -> Run:
-    """A run's folder from what is kept elsewhere, as the search would have left it here.
-
-    Args:
-        folder: New or empty; gone where this fails.
-        config: What the search ran with.
-        environment: As ``describe_run`` had it.
-        trials: By number, the supernet's among them.
-        front: The content of ``front.json``.
-
-    Raises:
-        RunDirectoryError: The folder is in use or cannot be written to, or the environment or the front is none.
-        StoreError: There is no room, or two trials are the same.
-    """
-    directory = RunDirectory.create(folder, config_yaml=config.to_yaml(), environment=environment)
-    try:
-        with TrialStore(directory.trials_path) as store:
-            store.add(*trials)
-        directory.write_front(front)
-        return Run.open(folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def describe_run(config: SearchConfig, supernet: Supernet, *, search_id: str) -> dict[str, Any]:
-    """Where a search runs, and what it cuts sub-networks from: its environment, in a folder or in the service."""
-    environment = describe_environment(config.seed, supernet.device)
-    return {**environment, "search_id": search_id, "supernet": shape_to_json(supernet.shape)}
-
-
-def shape_to_json(shape: SupernetShape) -> dict[str, Any]:
-    """As ``environment.json`` holds it."""
-    return asdict(shape)
 
 
 def shape_from_json(directory: RunDirectory) -> SupernetShape:

@@ -11,10 +11,11 @@ from nas.commands.stopping import stoppable
 from nas.config import SearchConfig, load_config
 from nas.front import describe_search, front_record
 from nas.long_work.places import PlacesInFolders
+from nas.new_run import create_run_directory
 from nas.objectives import BudgetError
 from nas.preparation import require_tensorboard_if_asked
 from nas.pruning import Pruned, Pruning, prepare_pruning, prune
-from nas.run import Run, create_run_directory
+from nas.run import Run
 from nas.run_directory import RunDirectory
 from nas.store.trial_store import TrialStore
 from nas.store.weights import WeightsFolder

@@ -14,10 +14,11 @@ from nas.amount import AmountError
 from nas.commands.stopping import stoppable
 from nas.config import ConfigError, SearchConfig, load_config, parse_config
 from nas.long_work import FREE_TO_CHANGE
+from nas.new_run import create_run_directory
 from nas.objectives import BudgetError
 from nas.preparation import load_supernet, prepare, require_tensorboard_if_asked
 from nas.progress import SearchProgress
-from nas.run import Run, create_run_directory
+from nas.run import Run
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.search import Listener, Search, SearchError, Status
 from nas.store.folder import FolderStore

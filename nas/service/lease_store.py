@@ -17,7 +17,8 @@ from nas.service.events import Events
 from nas.service.queue import Lease, Queue
 from nas.service.search_files import KeptWeights, SearchFiles
 from nas.service.searches import Searches
-from nas.store.base import DuplicateTrialError, WeightsKind
+from nas.store.base import WeightsKind
+from nas.store.errors import DuplicateTrialError
 from nas.supernet.own_weights import OwnWeights
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape

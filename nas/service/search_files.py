@@ -8,7 +8,8 @@ import logging
 from pathlib import Path
 
 from nas.artifacts import ArtifactError, ArtifactStore
-from nas.store.base import StoreError, WeightsKind
+from nas.store.base import WeightsKind
+from nas.store.errors import StoreError
 from nas.store.weights import WeightsFolder
 from nas.supernet.own_weights import OwnWeights, OwnWeightsError
 from search_spaces.sub_network import SubNetwork

@@ -13,14 +13,6 @@ WeightsKind = Literal["trained", "recovered"]
 """From a pruner that trains while it prunes, or from the training of a finalist."""
 
 
-class StoreError(ValueError):
-    """Trials cannot be read or written; the message says why and how to go on."""
-
-
-class DuplicateTrialError(StoreError):
-    """The trial's number or its sub-network is in the store already."""
-
-
 class SearchStore(Protocol):
     """The state of one search. What a method returned from is kept, whatever happens to the process.
 

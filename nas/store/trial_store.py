@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from nas.store import tables
-from nas.store.base import DuplicateTrialError, StoreError
+from nas.store.errors import DuplicateTrialError, StoreError
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 

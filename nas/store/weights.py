@@ -4,7 +4,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from nas.store.base import StoreError, WeightsKind
+from nas.store.base import WeightsKind
+from nas.store.errors import StoreError
 from nas.supernet.own_weights import OwnWeights
 from search_spaces.sub_network import SubNetwork
 

@@ -13,7 +13,7 @@ from nas.objectives import BudgetError, InfeasibleBudgetError
 from nas.pick import NothingFitsError
 from nas.run_directory import RunDirectoryError
 from nas.search import SearchError
-from nas.store.base import StoreError
+from nas.store.errors import StoreError
 from nas.supernet.families import UnsupportedArchitectureError
 from nas.supernet.importance import ImportanceError
 from nas.supernet.loading import ModelLoadingError

@@ -9,14 +9,15 @@ from evaluators.base import BEFORE_RECOVERY_SUFFIX, NOT_RECOVERED, Subject
 from nas.front import front_of
 from nas.long_work.checkpoint import CheckpointError
 from nas.long_work.stopping import TrainingStoppedError
+from nas.new_run import shape_to_json
 from nas.preparation import Prepared
 from nas.recovered import before_recovery, is_recovered, was_tried
 from nas.recovery.finalists import FinalistRecoverer
 from nas.recovery.lora_distillation import LoraDistillation, distillation_loss
-from nas.run import Run, shape_to_json
+from nas.run import Run
 from nas.run_directory import RunDirectory
 from nas.search import Search
-from nas.store.base import StoreError
+from nas.store.errors import StoreError
 from nas.store.folder import FolderStore
 from nas.store.weights import WeightsFolder
 from nas.supernet.training import OnStep, TrainingStep

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 
 from nas.config import SearchConfig, parse_config
+from nas.new_run import write_run
 from nas.objectives import Constraint
 from nas.results import ResultsError
-from nas.run import Run, shape_from_json, write_run
+from nas.run import Run, shape_from_json
 from nas.run_directory import RunDirectoryError
 from nas.service import schema
 from nas.service.database import Database
 from nas.service.queue import Queue
 from nas.service.searches import Searches
-from nas.store.base import DuplicateTrialError
+from nas.store.errors import DuplicateTrialError
 from nas.trial import Trial
 from tests.nas import trials as by_hand
 from tests.nas.service.searching import finished

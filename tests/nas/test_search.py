@@ -11,9 +11,10 @@ import pytest
 from evaluators.base import Direction, EvaluationError, Measurement, Subject
 from nas.config import SearchConfig, parse_config
 from nas.front import front_of
+from nas.new_run import shape_to_json
 from nas.objectives import InfeasibleBudgetError
 from nas.preparation import PreparationError, Prepared, prepare
-from nas.run import Run, shape_to_json
+from nas.run import Run
 from nas.run_directory import RunDirectory
 from nas.search import Search, SearchError, Status
 from nas.seeds import Seed

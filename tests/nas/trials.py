@@ -8,8 +8,9 @@ import numpy as np
 
 from evaluators.base import Measurement
 from nas.front import Goal, front_record
+from nas.new_run import shape_to_json
 from nas.objectives import Constraint, Objective
-from nas.run import Run, shape_to_json
+from nas.run import Run
 from nas.run_directory import RunDirectory
 from nas.store.trial_store import TrialStore
 from nas.trial import Trial, TrialState

@@ -8,8 +8,8 @@ from rich.console import Console
 from nas.artifacts import ArtifactStore
 from nas.config import SearchConfig
 from nas.export.bundle import export_bundle, pack
+from nas.new_run import write_run
 from nas.recovered import is_recovered
-from nas.run import write_run
 from nas.service.exports import Exports
 from nas.service.jobs.base import Work
 from nas.service.jobs.supernet import require_supernet

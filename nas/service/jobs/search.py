@@ -10,8 +10,8 @@ from nas.artifacts import ArtifactStore
 from nas.config import SearchConfig
 from nas.long_work.checkpoint import CheckpointError, CheckpointWriteError
 from nas.long_work.stopping import TrainingStoppedError
+from nas.new_run import describe_run
 from nas.preparation import load_supernet, prepare
-from nas.run import describe_run
 from nas.search import Search
 from nas.service.jobs.base import LeftError, Work
 from nas.service.jobs.supernet import with_trained_supernet

@@ -9,7 +9,8 @@ from nas.commands import rerun as command
 from nas.commands.rerun import rerun
 from nas.config import parse_config
 from nas.export.bundle import BundleError
-from nas.run import Run, write_run
+from nas.new_run import write_run
+from nas.run import Run
 from nas.run_directory import RunDirectoryError
 from nas.supernet.loading import ModelLoadingError
 from tests.nas import trials as by_hand

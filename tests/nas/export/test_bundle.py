@@ -23,7 +23,7 @@ from nas.export.bundle import RUN_FILES, BundleError, add_search, export_bundle,
 from nas.export.weights import recovered_weights
 from nas.results import ResultsError
 from nas.run import Run
-from nas.store.base import StoreError
+from nas.store.errors import StoreError
 from nas.store.trial_store import TrialStore
 from nas.supernet.supernet import Supernet
 from tests.nas import trials as by_hand

@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import update
 
 from nas.artifacts import ArtifactStore
-from nas.run import shape_to_json
+from nas.new_run import shape_to_json
 from nas.search import Search
 from nas.service import tables
 from nas.service.database import Database

@@ -20,7 +20,7 @@ from nas.service.lease_store import LeaseStore
 from nas.service.queue import Lease, LeaseLostError, Queue
 from nas.service.search_files import SearchFiles
 from nas.service.searches import Searches
-from nas.store.base import DuplicateTrialError
+from nas.store.errors import DuplicateTrialError
 from nas.supernet.own_weights import OwnWeights
 from nas.trial import Trial
 from tests.nas.service.searching import begin, claimed, expire, search_with, submitted

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from evaluators.base import Measurement
-from nas.store.base import DuplicateTrialError, StoreError
+from nas.store.errors import DuplicateTrialError, StoreError
 from nas.store.trial_store import TrialStore
 from nas.trial import Trial, TrialState
 from search_spaces.shape import SupernetShape

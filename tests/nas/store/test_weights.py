@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.store.base import StoreError
+from nas.store.errors import StoreError
 from nas.store.weights import WeightsFolder
 from nas.supernet.own_weights import OwnWeights, OwnWeightsError
 from tests.nas.trials import sub_network

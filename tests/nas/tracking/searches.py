@@ -10,9 +10,9 @@ import numpy as np
 from evaluators.base import Measurement
 from nas.config import parse_config
 from nas.front import Goal, front_record
+from nas.new_run import shape_to_json
 from nas.objectives import Constraint
 from nas.results import Results
-from nas.run import shape_to_json
 from nas.run_directory import RunDirectory
 from nas.store.trial_store import TrialStore
 from nas.tracking.base import TrackedSearch

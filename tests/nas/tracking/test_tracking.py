@@ -14,8 +14,9 @@ import optuna
 import pytest
 
 from nas.long_work.stopping import TrainingStoppedError
+from nas.new_run import shape_to_json
 from nas.objectives import InfeasibleBudgetError
-from nas.run import Run, shape_to_json
+from nas.run import Run
 from nas.run_directory import RunDirectory
 from nas.search import Search, Status
 from nas.store.folder import FolderStore
@@ -256,7 +257,7 @@ import sys, time
 from pathlib import Path
 from tests.nas.test_search import Bench, CONFIG
 from tests.nas.tracking.test_tracking import search
-from nas.run import shape_to_json
+from nas.new_run import shape_to_json
 from nas.run_directory import RunDirectory
 from nas.tracking.tracking import Tracking
 name, address, folder = sys.argv[1:]
