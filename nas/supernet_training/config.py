@@ -53,11 +53,25 @@ class SandwichConfig(Section):
 
 
 class DistillationConfig(Section):
-    """What sub-networks learn from: the largest one's logits of the same step, or the true loss."""
+    """What sub-networks learn from: a teacher's logits of the same batch, or the true loss."""
 
     type: Literal["none", "forward_kl", "reverse_kl"] = "forward_kl"
+    teacher: Literal["largest", "original"] = Field(
+        default="largest",
+        description="The largest sub-network as that step finds it, which learns from the true loss itself; or the "
+        "model that training began with, which the largest learns from, too.",
+    )
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     top_k: int | None = Field(default=None, ge=2, description="Of the teacher's logits, the largest so many alone.")
+
+    @model_validator(mode="after")
+    def _teacher_has_pupils(self) -> Self:
+        if self.teacher == "original" and self.type == "none":
+            raise ValueError(
+                "distillation.teacher original needs a distillation.type that distils, got 'none'; set forward_kl or "
+                "reverse_kl, or remove teacher"
+            )
+        return self
 
 
 class LoraConfig(Section):

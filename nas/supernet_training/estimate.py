@@ -34,7 +34,7 @@ class Estimate:
         num_steps: In all.
         num_passes: Forward and backward passes, each through a sub-network.
         num_tokens: Read by each process, counted once a step; of examples, whose lengths are not known here, None.
-        weights_bytes: Of the supernet in float32, and of adapters.
+        weights_bytes: Of the supernet in float32, of adapters, and of the copy that teaches.
         optimizer_bytes: Gradients and moments.
         activations_bytes: Kept for the backward pass through the supernet.
         logits_bytes: Of the largest pass and its teacher; 0 for encoders, whose heads are small.
@@ -86,6 +86,7 @@ def estimate(model: PreTrainedModel, family: Family, shape: SupernetShape, confi
     adapters = 0 if config.lora is None else num_trained
     classes = model_config.vocab_size if family.is_decoder else 0
     taught = 0 if config.distillation.type == "none" else min(3 * (config.distillation.top_k or classes), classes)
+    copies = config.distillation.teacher == "original" and config.lora is None
     steps = config.steps * config.gradient_accumulation
     return Estimate(
         num_parameters=num_parameters,
@@ -93,7 +94,7 @@ def estimate(model: PreTrainedModel, family: Family, shape: SupernetShape, confi
         num_steps=config.steps,
         num_passes=steps * config.passes,
         num_tokens=steps * tokens if config.examples is None else None,
-        weights_bytes=4 * (num_parameters + adapters),
+        weights_bytes=4 * (num_parameters * (2 if copies else 1) + adapters),
         optimizer_bytes=12 * num_trained,
         activations_bytes=tokens * shape.num_layers * of_token * of_number,
         logits_bytes=4 * tokens * (NUM_LOGITS * classes + taught),

@@ -12,6 +12,7 @@ Legend: B batch, T tokens, I input features, O output features, R rank.
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,6 +32,7 @@ class AdaptedProjection(nn.Module):
         down: ``(R, I)``.
         up: ``(O, R)``, zeros at first.
         scale: alpha / rank.
+        is_on: Whether the adapter adds anything.
     """
 
     def __init__(self, base: nn.Module, *, rank: int, scale: float, generator: torch.Generator) -> None:
@@ -41,6 +43,7 @@ class AdaptedProjection(nn.Module):
         self.down = nn.Linear(num_inputs, rank, bias=False, device="meta")
         self.up = nn.Linear(rank, num_outputs, bias=False, device="meta")
         self.scale = scale
+        self.is_on = True
         bound = 1 / math.sqrt(num_inputs)  # what nn.Linear draws from
         drawn_RI = (2 * torch.rand(rank, num_inputs, generator=generator) - 1) * bound
         self.down.weight = nn.Parameter(drawn_RI.to(weight.device))
@@ -48,8 +51,8 @@ class AdaptedProjection(nn.Module):
 
     def forward(self, hidden_BTI: Tensor) -> Tensor:
         """Projects ``(B, T, I)`` to ``(B, T, O)``."""
-        projected_BTO: Tensor = self.base(hidden_BTI) + self.scale * self.up(self.down(hidden_BTI))
-        return projected_BTO
+        projected_BTO: Tensor = self.base(hidden_BTI)
+        return projected_BTO + self.scale * self.up(self.down(hidden_BTI)) if self.is_on else projected_BTO
 
     @torch.no_grad()
     def merge(self) -> None:
@@ -91,6 +94,17 @@ class Adapters:
             modules.append(module)
         supernet.family = replace(family, attention=_adapted(family.attention), mlp=_adapted(family.mlp))
         return cls(supernet=supernet, family=family, changes=changes, modules=tuple(modules))
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Lets the supernet compute as if it had none, for a block."""
+        for module in self.modules:
+            module.is_on = False
+        try:
+            yield
+        finally:
+            for module in self.modules:
+                module.is_on = True
 
     def merge(self) -> None:
         """Adds the adapters to the weights and takes them off; the supernet computes what it computed with them."""

@@ -32,6 +32,7 @@ from nas.supernet_training.checkpoint import Checkpoint
 from nas.supernet_training.config import SupernetTrainingConfig
 from nas.supernet_training.data import TrainingData
 from nas.supernet_training.lora import Adapters
+from nas.supernet_training.original import Original
 from nas.supernet_training.sampling import Sampler
 from nas.supernet_training.sandwich import sandwich_gradients
 from search_spaces.sub_network import SubNetwork
@@ -48,7 +49,7 @@ class SupernetStep:
     Attributes:
         number: Steps done.
         num_steps: Steps in all.
-        loss: The supernet's, on the true loss; NaN or infinite where the step was skipped.
+        loss: The supernet's, on the true loss or on what it learns from; NaN or infinite where the step was skipped.
         smallest: The smallest sub-network's, on what it learns from.
         random: The random ones' mean; NaN where there are none.
         learning_rate: Of this step.
@@ -171,6 +172,11 @@ class _Loop:
             self._adapters = Adapters.attach(
                 supernet, rank=config.lora.rank, alpha=config.lora.alpha, generator=generator
             )
+        self._original = (
+            Original(supernet, config.distillation, self._adapters)
+            if config.distillation.teacher == "original"
+            else None
+        )
         self._parameters = {name: one for name, one in supernet.model.named_parameters() if one.requires_grad}
         groups = parameter_groups(self._parameters.values(), config.weight_decay)
         self._optimizer: Any = accelerator.prepare(AdamW(groups, lr=config.learning_rate))
@@ -255,6 +261,7 @@ class _Loop:
                 batch,
                 sub_networks,
                 config.distillation,
+                original=self._original,
                 backward=lambda loss: accelerator.backward(loss / config.gradient_accumulation),
                 autocast=accelerator.autocast,
             )

@@ -29,6 +29,11 @@ def test_an_unknown_key_has_a_nearest_one() -> None:
         parse_training_config("{model: bundled, distillation: {temprature: 2}}")
 
 
+def test_the_original_teaches_only_what_is_distilled() -> None:
+    with pytest.raises(ConfigError, match=r"teacher original needs a distillation.type that distils, got 'none'; set"):
+        parse_training_config("{model: bundled, distillation: {type: none, teacher: original}}")
+
+
 def test_a_search_may_have_the_section() -> None:
     config = parse_config(
         "{model: bundled, objectives: [perplexity, parameters], trials: 4, supernet_training: {steps: 5}}"

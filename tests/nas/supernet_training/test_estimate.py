@@ -31,6 +31,14 @@ def test_the_parameters_are_those_that_are_trained(name: str) -> None:
     assert low.optimizer_bytes == 12 * adapters
 
 
+def test_a_teacher_is_a_copy_unless_adapters_hide_it() -> None:
+    supernet, teacher = Supernet(tiny_model("llama")), {"distillation": {"teacher": "original"}}
+    copy_bytes = 4 * supernet.model.num_parameters()
+    assert estimated(supernet, **teacher).weights_bytes == estimated(supernet).weights_bytes + copy_bytes
+    low = {"lora": {"rank": 3}}
+    assert estimated(supernet, **teacher, **low).weights_bytes == estimated(supernet, **low).weights_bytes
+
+
 def test_steps_passes_and_tokens_are_counted() -> None:
     found = estimated(Supernet(tiny_model("llama")), steps=10, gradient_accumulation=3, sandwich={"num_random": 1})
     assert (found.num_steps, found.num_passes, found.num_tokens) == (10, 90, 10 * 3 * 4 * 32)

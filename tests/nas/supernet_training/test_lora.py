@@ -51,6 +51,17 @@ def test_merged_is_unmerged_for_every_sub_network(name: str) -> None:
 
 
 @families
+def test_off_the_model_is_as_without_and_on_again_afterwards(name: str) -> None:
+    supernet, adapters = adapted(name)
+    ids, bare = token_ids(), logits_of(Supernet(tiny_model(name)).model.double(), token_ids())
+    unmerged = logits_of(supernet.model, ids)
+    with adapters.off():
+        torch.testing.assert_close(logits_of(supernet.model, ids), bare)
+    assert torch.equal(logits_of(supernet.model, ids), unmerged)
+    assert not torch.allclose(unmerged, bare)
+
+
+@families
 def test_only_adapters_are_trained_and_under_a_slice_only_its_part(name: str) -> None:
     supernet = Supernet(tiny_model(name))
     adapters = Adapters.attach(supernet, rank=2, alpha=2.0, generator=torch.Generator().manual_seed(0))

@@ -11,6 +11,7 @@ from nas.supernet.masking import masked
 from nas.supernet.supernet import Supernet
 from nas.supernet_training.config import DistillationConfig
 from nas.supernet_training.losses import divergence, predict, teacher_of
+from nas.supernet_training.original import Original
 from nas.supernet_training.sandwich import sandwich_gradients
 from tests.nas.supernet.test_supernet import candidates
 from tests.nas.supernet.tiny_models import TINY_MODELS, tiny_model, token_ids
@@ -31,27 +32,33 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)
-@pytest.mark.parametrize("kind", ["none", "forward_kl"])
-def test_gradients_are_those_of_the_masked_model(name: str, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "is_original"), [("none", False), ("forward_kl", False), ("forward_kl", True)])
+def test_gradients_are_those_of_the_masked_model(name: str, kind: str, is_original: bool) -> None:
     supernet, batch = trainable(name)
     _, *sub_networks = candidates(supernet.shape)  # heads of some groups, masks that are no prefix
     distillation = DistillationConfig.model_validate({"type": kind, "temperature": 2.0})
+    original = Original(supernet, distillation, None) if is_original else None
+    taught = predict(supernet.model, batch, is_decoder=supernet.family.is_decoder).logits_NV
+    with torch.no_grad():
+        for parameter in supernet.model.parameters():  # it has moved on since its copy was taken
+            parameter *= 1.25
     losses = sandwich_gradients(
         supernet,
         batch,
         sub_networks,
         distillation,
+        original=original,
         backward=lambda loss: loss.backward(),
         autocast=nullcontext,
     )
     found = gradients(supernet.model)
     supernet.model.zero_grad()
     largest = predict(supernet.model, batch, is_decoder=supernet.family.is_decoder)
-    expected = [largest.loss()]
+    teacher = teacher_of(taught if is_original else largest.logits_NV, distillation)
+    expected = [divergence(largest.logits_NV, teacher, distillation) if is_original else largest.loss()]
     for sub_network in sub_networks:
         with masked(supernet, sub_network) as model:
             student = predict(model, batch, is_decoder=supernet.family.is_decoder)  # type: ignore[arg-type]
-        teacher = teacher_of(largest.logits_NV, distillation)
         expected.append(student.loss() if kind == "none" else divergence(student.logits_NV, teacher, distillation))
     torch.stack(expected).mean().backward()
     torch.testing.assert_close(losses.double(), torch.stack(expected).detach().double(), rtol=1e-5, atol=1e-6)

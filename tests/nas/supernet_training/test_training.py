@@ -78,6 +78,14 @@ def test_everything_learns(tmp_path: Path, keys: dict[str, Any]) -> None:
     assert not any(one.requires_grad or one.grad is not None for one in supernet.model.parameters())
 
 
+@pytest.mark.parametrize("keys", [{}, {"lora": {"rank": 4}}])
+def test_the_original_teaches_the_largest_to_stay(tmp_path: Path, keys: dict[str, Any]) -> None:
+    """At first the largest is its teacher (Llama has no dropout); the others have something to learn."""
+    _, done = trained(tmp_path / "c", model="llama", steps=40, distillation={"teacher": "original"}, **keys)
+    (largest, smallest, _), (_, smallest_at_last, _) = done.losses[0], done.losses[-1]
+    assert abs(largest) < 1e-6 < smallest_at_last < smallest
+
+
 def test_lora_trains_few_parameters(tmp_path: Path) -> None:
     _, full = trained(tmp_path / "full", steps=1)
     supernet, low = trained(tmp_path / "low", steps=1, lora={"rank": 1})
@@ -86,7 +94,16 @@ def test_lora_trains_few_parameters(tmp_path: Path) -> None:
     assert low.num_trained == 4 * ((32 + 96) + (32 + 32) + (32 + 128) + (128 + 32))
 
 
-@pytest.mark.parametrize("keys", [{}, {"lora": {"rank": 4}}, {"gradient_accumulation": 2, "mixed_precision": "bf16"}])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"lora": {"rank": 4}},
+        {"gradient_accumulation": 2, "mixed_precision": "bf16"},
+        {"distillation": {"teacher": "original"}},
+        {"distillation": {"teacher": "original"}, "lora": {"rank": 4}},
+    ],
+)
 @pytest.mark.parametrize("break_after", [1, 2, 3, 5])
 def test_a_break_changes_no_bit(tmp_path: Path, keys: dict[str, Any], break_after: int) -> None:
     """A crash at any step; dropout is on (GPT-2), and checkpoints come every second step."""
