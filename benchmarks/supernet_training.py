@@ -1,5 +1,7 @@
 """What training a supernet is worth: perplexity of its sub-networks before and after, all weights and LoRA.
 
+Either has the largest sub-network as teacher of the others, or the original model that of all (``…_original``).
+
 The sub-networks keep the same share of every layer's KV groups and neurons, the best by the ranking that the supernet
 was trained by; the same ones are measured before and after, on a text that training has not seen. Trained are random
 sub-networks of the joint space, so none of those measured was a target. LoRA's gain is quoted as a share of what full
@@ -34,6 +36,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "full": {"learning_rate": 4e-4},
     "lora": {"learning_rate": 3e-3, "lora": {"rank": 8, "alpha": 16.0}},
 }
+VARIANTS |= {
+    f"{name}_original": {**keys, "distillation": {"teacher": "original"}} for name, keys in list(VARIANTS.items())
+}
 
 
 def main() -> None:
@@ -47,12 +52,14 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=64, help="of 256 tokens, to measure on")
     parser.add_argument("--mixed-precision", default="bf16")
     parser.add_argument("--min-share", type=float, default=0.3, help="of parameters, the least that is trained for")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     perplexity = Perplexity(text=options.valid, limit=options.windows)
     result: dict[str, Any] = {"steps": options.steps, "batch_size": options.batch_size, "variants": {}}
     with CpuLoad(options.threads) as load, tempfile.TemporaryDirectory() as scratch:
-        for name, keys in VARIANTS.items():
+        for name in options.variants:
+            keys = VARIANTS[name]
             folder = (options.folder or Path(scratch)) / name
             config = TrainSupernetConfig.model_validate(
                 {
@@ -78,7 +85,8 @@ def main() -> None:
                 "skipped_steps": record["training"]["num_skipped"],
                 "after": measured(Supernet.load(folder, device="cpu"), ranking, perplexity),
             }
-    result["lora_share_of_gain"] = gains(result)
+    if {"full", "lora"} <= set(options.variants):
+        result["lora_share_of_gain"] = gains(result)
     publish({"benchmark": "supernet_training", **result, **contention(load)}, options, device=torch.device("cpu"))
 
 
