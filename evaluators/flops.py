@@ -56,7 +56,7 @@ class Flops:
 
     def __post_init__(self) -> None:
         if self.context_tokens < 1:
-            raise EvaluationError(f"context_tokens must be at least 1, got {self.context_tokens}.")
+            raise EvaluationError(f"context_tokens must be at least 1, got {self.context_tokens}; raise it.")
 
     @property
     def name(self) -> str:

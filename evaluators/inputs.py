@@ -15,6 +15,9 @@ from evaluators.base import EvaluationError
 IGNORED = -100
 """The label that transformers' losses leave out."""
 
+PADDED_LOGIT = -1e4
+"""For what is padding among the classes: small enough for a probability of 0, and finite at any temperature."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
@@ -80,11 +83,18 @@ def require_positions(model: nn.Module, num_tokens: int) -> None:
     Raises:
         EvaluationError: It cannot.
     """
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit, config = most_tokens(model), model.config
     if limit is not None and num_tokens > limit:
-        raise EvaluationError(
-            f"The model reads at most max_position_embeddings={limit} tokens, got {num_tokens}; ask for fewer."
-        )
+        own = "max_position_embeddings=" if limit == getattr(config, "max_position_embeddings", None) else ""
+        raise EvaluationError(f"The model reads at most {own}{limit} tokens, got {num_tokens}; ask for fewer.")
+
+
+def most_tokens(model: nn.Module) -> int | None:
+    """How many tokens the model reads at once; None where its positions have no end."""
+    config: Any = model.config
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    # RoBERTa counts positions from behind that of padding.
+    return limit - config.pad_token_id - 1 if limit is not None and config.model_type == "roberta" else limit
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -49,7 +49,7 @@ class Perplexity:
     def __post_init__(self) -> None:
         for name, least in (("window_tokens", 2), ("limit", 1), ("batch_size", 1)):
             if (count := getattr(self, name)) is not None and count < least:
-                raise EvaluationError(f"{name} must be at least {least}, got {count}.")
+                raise EvaluationError(f"{name} must be at least {least}, got {count}; raise it.")
 
     @property
     def name(self) -> str:
@@ -130,13 +130,13 @@ class Perplexity:
 
 
 def read_text(path: Path | str) -> str:
-    """The content of a UTF-8 text file.
+    """The content of a UTF-8 text file, without the mark that some programs begin such files with.
 
     Raises:
         EvaluationError: The file is missing, unreadable, empty or not text.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise EvaluationError(f"Cannot read the text {path}: {error.strerror}; check the path.") from error
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from evaluators.base import Evaluator, Measurement
 from evaluators.flops import Flops
+from evaluators.inputs import most_tokens
 from evaluators.parameters import Parameters
 from nas.amount import Amount
 from nas.config import SearchConfig
@@ -61,6 +62,8 @@ from search_spaces.sub_network import SubNetwork
 
 MAX_ROUNDS = 6
 """Times that a latency budget is tried to be met."""
+COUNTED_TOKENS = 128
+"""Of the pass that FLOPs are counted on where the config does not say, or as many as the model reads."""
 MARGIN = 0.99
 """How far below the budget to aim after a miss: the next measurement may come out a little higher."""
 
@@ -90,7 +93,7 @@ class Pruning:
 
     def flops_costs(self) -> UnitCosts:
         """In the FLOPs that are measured here."""
-        tokens = next((one.context_tokens for one in self.evaluators if isinstance(one, Flops)), 128)
+        tokens = next(one.context_tokens for one in self.evaluators if isinstance(one, Flops))
         return flops_costs(self.supernet, context_tokens=tokens)
 
     def costs_of(self, constraint: Constraint) -> UnitCosts:
@@ -143,11 +146,12 @@ def prepare_pruning(config: SearchConfig) -> Pruning:
             "its folder as the model, and remove supernet_training."
         )
     objectives, also = build_evaluators(config.objectives), build_evaluators(config.also_measure)
-    names = {evaluator.name for evaluator in (*objectives, *also)}
-    also += tuple(one for one in (Flops(), Parameters()) if one.name not in names)
     refuse_equal_names((*objectives, *also))
     require_scores(config, (*objectives, *also))
     supernet = load_supernet(config.model)
+    names = {evaluator.name for evaluator in (*objectives, *also)}
+    flops = Flops(context_tokens=min(COUNTED_TOKENS, most_tokens(supernet.model) or COUNTED_TOKENS))
+    also += tuple(one for one in (flops, Parameters()) if one.name not in names)
     evidence = gather_evidence(supernet, config)
     order_directions(supernet, config.importance, evidence.batches)
     return Pruning(
@@ -191,9 +195,10 @@ def prune(
     """
     require_known(pruner)
     _require_spendable(pruning, pruner, limit)
-    if pruner in RANK_PRUNERS and config.recovery.is_inside_trials:
+    if config.recovery.is_inside_trials and (pruner in RANK_PRUNERS or pruner in TRAINED_PRUNERS):
+        why = "removes none" if pruner in RANK_PRUNERS else "has trained what it keeps to do without them"
         raise PreparationError(
-            f"The recovery {config.recovery.type} recovers what removed units did, and {pruner} removes none; set "
+            f"The recovery {config.recovery.type} recovers what removed units did, and {pruner} {why}; set "
             "recovery.type to none, or to lora_distillation."
         )
     judge = Judge(
@@ -206,8 +211,8 @@ def prune(
     constraint = constraint_for(limit, "max", amount, first.measurements, pruning.aliases)
     if (own := first.measurements[constraint.name].value) <= constraint.limit:
         raise BudgetError(
-            f"A budget must leave something to prune: the supernet takes {own:.6g} {constraint.unit} of "
-            f"{constraint.name}, got {constraint.limit:.6g}; lower it."
+            f"A budget must leave something to prune, got {constraint.name} up to {constraint.limit:.6g}, where the "
+            f"supernet has {own:.6g}; lower it."
         )
     timed: Mapping[str, Measurement] = {}
     memory = _Memory(places)
@@ -268,10 +273,10 @@ def _require_spendable(pruning: Pruning, pruner: str, limit: str) -> None:
             f"The budget of a pruner of ranks must be on flops or parameters, got {name!r} for {pruner}, since no "
             "table says what two thin products take; give parameters=0.5x, or limit the latency of a search."
         )
-    if pruner in TRAINED_PRUNERS and units[name] == "s":
+    if pruner in TRAINED_PRUNERS and name != "parameters":
         raise BudgetError(
-            f"The budget of a pruner that trains must be on flops or parameters, got {name!r} for {pruner}, which "
-            "would train anew for each attempt at a latency; give parameters=0.5x."
+            f"The budget of a pruner that trains must be on parameters, a share of which leads its training, got "
+            f"{name!r} for {pruner}; give parameters=0.5x."
         )
 
 

@@ -123,16 +123,41 @@ def require_offsets(tokenizer: Any) -> None:
         )
 
 
+def require_context(model: nn.Module, batches: Sequence[NumberedBatch]) -> None:
+    """Checks that the model can read the longest row.
+
+    Raises:
+        EvaluationError: It cannot.
+    """
+    require_positions(model, max(batch.inputs["input_ids"].shape[1] for _, batch in batches))
+
+
+def require_room(tokenizer: Any, max_tokens: int, *, pair: bool = False) -> None:
+    """Checks that something of a text, or of both of a pair, is left once it is cut: tokenizers cut nothing otherwise.
+
+    Raises:
+        EvaluationError: Nothing is.
+    """
+    needed = tokenizer.num_special_tokens_to_add(pair=pair) + (2 if pair else 1)
+    if max_tokens < needed:
+        raise EvaluationError(
+            f"max_tokens must leave room for a text beside the special tokens, {needed} in all, got {max_tokens}; "
+            "raise it."
+        )
+
+
 def require_counts(options: object, least: Mapping[str, int]) -> None:
     """Checks the numbers among the options, None aside.
 
     Raises:
-        EvaluationError: One is too small.
+        EvaluationError: One is no whole number, or too small.
     """
     for name, minimum in least.items():
         count = getattr(options, name)
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool)):
+            raise EvaluationError(f"{name} must be a whole number, got {count!r}; give one.")
         if count is not None and count < minimum:
-            raise EvaluationError(f"{name} must be at least {minimum}, got {count}.")
+            raise EvaluationError(f"{name} must be at least {minimum}, got {count}; raise it.")
 
 
 def inputs_of(encoding: Mapping[str, Any], row: int) -> dict[str, list[int]]:

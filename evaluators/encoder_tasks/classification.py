@@ -26,8 +26,10 @@ from evaluators.encoder_tasks.base import (
     batched,
     inputs_of,
     outputs_of,
+    require_context,
     require_counts,
     require_finite,
+    require_room,
 )
 from evaluators.encoder_tasks.reading import (
     Reader,
@@ -88,11 +90,10 @@ class Classification:
         if self.label_column in table.class_names:
             return tuple(table.class_names[self.label_column])
         names = {str(row[self.label_column]).strip() for row in table.rows}
-        for name in names:
-            if not name or name.startswith("-"):
-                raise EvaluationError(
-                    f"Every example must have a label, but one of {self.data} has {name!r}; use a labelled split."
-                )
+        if "" in names:
+            raise EvaluationError(
+                f"Every example must have a label, but one of {self.data} has none; use a labelled split."
+            )
         return tuple(sorted(names, key=int if all(name.isdecimal() for name in names) else None))
 
     def batches(
@@ -117,7 +118,12 @@ class Classification:
         return replace(table, rows=drawn(table.rows, limit=self.limit, seed=self.seed))
 
     def encode(self, tokenizer: Any, table: Table) -> list[Encoded]:
-        """The examples tokenised, in their order."""
+        """The examples tokenised, in their order.
+
+        Raises:
+            EvaluationError: ``max_tokens`` is too small.
+        """
+        require_room(tokenizer, self.max_tokens, pair=self.second_text_column is not None)
         texts = [[str(row[column]) for row in table.rows] for column in self._text_columns]
         encoding = tokenizer(*texts, truncation=True, max_length=self.max_tokens)
         return [Encoded(inputs=inputs_of(encoding, number)) for number in range(len(table.rows))]
@@ -220,14 +226,28 @@ class Accuracy:
             EvaluationError: No tokenizer; data that are missing or lack a column; a label that is no class of the
                 model; a text longer than its context; no classification head; logits that are NaN.
         """
-        if subject.tokenizer is None:
-            raise EvaluationError("Accuracy needs a tokenizer, got none; load the model together with its tokenizer.")
-        table, batches = self._batches(subject.tokenizer)
+        classes, batches = self._checked(subject)
         config: Any = subject.model.config
-        classes = self.task.classes(table, label2id=config.label2id, num_classes=config.num_labels)
         correct = self._num_correct(subject.model, batches, classes, num_classes=config.num_labels)
         accuracy, ci95 = correct / len(classes), wilson_interval(correct, len(classes))
         return {self.name: Measurement(value=accuracy, unit=self.unit, ci95=ci95, n=len(classes))}
+
+    def check(self, subject: Subject) -> None:
+        """Looks for what ``evaluate`` would find wrong with the examples, without running the model.
+
+        Raises:
+            EvaluationError: As ``evaluate`` raises it.
+        """
+        self._checked(subject)
+
+    def _checked(self, subject: Subject) -> tuple[list[int], list[NumberedBatch]]:
+        """Each example's class, and the examples."""
+        if subject.tokenizer is None:
+            raise EvaluationError("Accuracy needs a tokenizer, got none; load the model together with its tokenizer.")
+        table, batches = self._batches(subject.tokenizer)
+        require_context(subject.model, batches)
+        config: Any = subject.model.config
+        return self.task.classes(table, label2id=config.label2id, num_classes=config.num_labels), batches
 
     @torch.inference_mode()
     def _num_correct(
@@ -261,22 +281,29 @@ def class_number(label: Any, *, label2id: Mapping[str, int], num_classes: int) -
     Raises:
         EvaluationError: The model has no such class.
     """
-    if str(label) in label2id:
-        return label2id[str(label)]
-    try:
-        number = int(label)
-    except ValueError as error:
-        nearest = difflib.get_close_matches(str(label), list(label2id), n=1)
+    name = str(label).strip()
+    if name in label2id:
+        return label2id[name]
+    number = _whole_number(label)
+    if number is None:
+        nearest = difflib.get_close_matches(name, list(label2id), n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else "set label2id in the model's config."
-        raise EvaluationError(
-            f"A label must be a class of the model ({', '.join(label2id)}), got {label!r}; {hint}"
-        ) from error
+        raise EvaluationError(f"A label must be a class of the model ({', '.join(label2id)}), got {label!r}; {hint}")
     if not 0 <= number < num_classes:
         raise EvaluationError(
             f"A label must lie between 0 and {num_classes - 1}, since the model has {num_classes} classes, "
             f"got {number}; use a model trained for these labels."
         )
     return number
+
+
+def _whole_number(label: Any) -> int | None:
+    """Of a class number as files have it: 1, "1", 1.0; None for anything else."""
+    try:
+        number = float(label)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number.is_integer() else None
 
 
 def wilson_interval(num_correct: int, n: int) -> tuple[float, float]:

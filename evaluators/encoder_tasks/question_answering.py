@@ -35,6 +35,7 @@ from evaluators.encoder_tasks.base import (
     batched,
     inputs_of,
     outputs_of,
+    require_context,
     require_counts,
     require_finite,
     require_offsets,
@@ -299,11 +300,7 @@ class AnswerF1:
             EvaluationError: No tokenizer or one that cannot do this; data that are missing or lack a column; windows
                 longer than the model's context; no question-answering head; logits that are NaN.
         """
-        if subject.tokenizer is None:
-            raise EvaluationError(
-                "Question answering needs a tokenizer, got none; load the model together with its tokenizer."
-            )
-        questions, windows, batches = self._batches(subject.tokenizer)
+        questions, windows, batches = self._checked(subject)
         given = self._answers(subject.model, questions, windows, batches)
         golds = [[text for text, _ in question.answers] for question in questions]
         f1s = [max_f1(answer, gold) for answer, gold in zip(given, golds, strict=True)]
@@ -313,6 +310,24 @@ class AnswerF1:
             self.name: Measurement(value=math.fsum(f1s) / n, unit=self.unit, ci95=mean_interval(f1s), n=n),
             "exact_match": Measurement(value=num_exact / n, unit="accuracy", ci95=wilson_interval(num_exact, n), n=n),
         }
+
+    def check(self, subject: Subject) -> None:
+        """Looks for what ``evaluate`` would find wrong with the examples, without running the model.
+
+        Raises:
+            EvaluationError: As ``evaluate`` raises it.
+        """
+        self._checked(subject)
+
+    def _checked(self, subject: Subject) -> tuple[list[Question], list[Window], list[NumberedBatch]]:
+        """As ``_batches`` gives them."""
+        if subject.tokenizer is None:
+            raise EvaluationError(
+                "Question answering needs a tokenizer, got none; load the model together with its tokenizer."
+            )
+        prepared = self._batches(subject.tokenizer)
+        require_context(subject.model, prepared[2])
+        return prepared
 
     @torch.inference_mode()
     def _answers(

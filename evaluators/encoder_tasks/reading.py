@@ -106,7 +106,7 @@ def tab_separated(path: Path | str) -> list[Row]:
     Raises:
         EvaluationError: The file is missing, empty or not text.
     """
-    return list(csv.DictReader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_NONE))
+    return _separated(path, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
 def comma_separated(path: Path | str) -> list[Row]:
@@ -115,7 +115,7 @@ def comma_separated(path: Path | str) -> list[Row]:
     Raises:
         EvaluationError: The file is missing, empty or not text.
     """
-    return list(csv.DictReader(io.StringIO(read_text(path))))
+    return _separated(path)
 
 
 def trec_rows(path: Path | str) -> list[Row]:
@@ -189,13 +189,24 @@ def conll_rows(path: Path | str) -> list[Row]:
     return [_sentence(words, path) for words in sentences if words]
 
 
+def _separated(path: Path | str, **dialect: Any) -> list[Row]:
+    """Rows of a file with a header; a field may be as long as a text is (the module's own limit is 128 KiB)."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        return list(csv.DictReader(io.StringIO(read_text(path)), **dialect))
+    except csv.Error as error:
+        raise EvaluationError(f"The file must be a table of text, but {path} is not ({error}); mend it.") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
 def _json_object(line: str, where: str) -> Row:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise EvaluationError(f"Every line must be a JSON object, but {where} is not: {error}.") from error
+        raise EvaluationError(f"Every line must be a JSON object, but {where} is not ({error}); mend it.") from error
     if not isinstance(record, dict):
-        raise EvaluationError(f"Every line must be a JSON object, but {where} is {line[:40]!r}.")
+        raise EvaluationError(f"Every line must be a JSON object, but {where} is {line[:40]!r}; mend it.")
     return record
 
 
@@ -219,10 +230,10 @@ def _table_of_hub(data: Path | str, subset: str | None, split: str, endings: Col
 
     try:
         loaded = datasets.load_dataset(str(data), subset, split=split)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a dataset whose loading is a script
         raise EvaluationError(
-            f"data must be a {' or '.join(endings)} file or a dataset of the Hub; {data} could not be loaded as one: "
-            f"{' '.join(str(error).split()).rstrip('.')}."
+            f"data must be a {' or '.join(endings)} file or a dataset of the Hub; {data} could not be loaded as one "
+            f"({' '.join(str(error).split()).rstrip('.')}); check the name, or give a local file."
         ) from error
     class_names = {}
     for column, feature in (getattr(loaded, "features", None) or {}).items():

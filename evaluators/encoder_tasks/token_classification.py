@@ -33,9 +33,11 @@ from evaluators.encoder_tasks.base import (
     batched,
     inputs_of,
     outputs_of,
+    require_context,
     require_counts,
     require_finite,
     require_offsets,
+    require_room,
 )
 from evaluators.encoder_tasks.entities import bootstrap_interval, entities, entity_counts, micro_f1
 from evaluators.encoder_tasks.reading import Reader, conll_rows, drawn, json_lines, read_table
@@ -110,6 +112,10 @@ class TokenClassification:
                 for word, position in firsts.items():
                     labels[position] = tag_number(sentence.tags[word], label2id)
                 rows.append(Encoded(inputs=row.inputs, labels={"labels": labels}))
+        if not rows:
+            raise EvaluationError(
+                f"At least one sentence must have a word with a tag, but none of {self.data} has; give another file."
+            )
         return [batch for _, batch in batched(rows, tokenizer, batch_size=batch_size)]
 
     def sentences(self, *, labelled: bool = True) -> list[Sentence]:
@@ -142,9 +148,10 @@ class TokenClassification:
         take lists of words.
 
         Raises:
-            EvaluationError: The tokenizer cannot tell where its tokens lie.
+            EvaluationError: The tokenizer cannot tell where its tokens lie, or ``max_tokens`` is too small.
         """
         require_offsets(tokenizer)
+        require_room(tokenizer, self.max_tokens)
         encoding = tokenizer(
             [" ".join(sentence.words) for sentence in sentences],
             truncation=True,
@@ -235,25 +242,40 @@ class EntityF1:
                 entity; a tag that the model does not know; sentences longer than its context; no
                 token-classification head; logits that are NaN.
         """
+        sentences, firsts, batches = self._checked(subject)
+        config: Any = subject.model.config
+        found = self._tags(subject.model, sentences, firsts, batches, config.id2label)
+        counts_N3 = np.array(
+            [entity_counts(entities(gold.tags), entities(tags)) for gold, tags in zip(sentences, found, strict=True)]
+        )
+        value = float(micro_f1(counts_N3.sum(axis=0)))
+        ci95 = bootstrap_interval(counts_N3, value)
+        return {self.name: Measurement(value=value, unit=self.unit, ci95=ci95, n=len(sentences))}
+
+    def check(self, subject: Subject) -> None:
+        """Looks for what ``evaluate`` would find wrong with the examples, without running the model.
+
+        Raises:
+            EvaluationError: As ``evaluate`` raises it.
+        """
+        self._checked(subject)
+
+    def _checked(self, subject: Subject) -> tuple[list[Sentence], list[dict[int, int]], list[NumberedBatch]]:
+        """As ``_batches`` gives them."""
         if subject.tokenizer is None:
             raise EvaluationError(
                 "Token classification needs a tokenizer, got none; load the model together with its tokenizer."
             )
         sentences, firsts, batches = self._batches(subject.tokenizer)
+        require_context(subject.model, batches)
         config: Any = subject.model.config
         for tag in sorted({tag for sentence in sentences for tag in sentence.tags}):
             tag_number(tag, config.label2id)
-        found = self._tags(subject.model, sentences, firsts, batches, config.id2label)
-        counts_N3 = np.array(
-            [entity_counts(entities(gold.tags), entities(tags)) for gold, tags in zip(sentences, found, strict=True)]
-        )
-        if not counts_N3[:, 2].sum():
+        if not any(entities(sentence.tags) for sentence in sentences):
             raise EvaluationError(
                 f"The data must hold at least one entity, but {self.data} holds none; raise limit or give another file."
             )
-        value = float(micro_f1(counts_N3.sum(axis=0)))
-        ci95 = bootstrap_interval(counts_N3, value)
-        return {self.name: Measurement(value=value, unit=self.unit, ci95=ci95, n=len(sentences))}
+        return sentences, firsts, batches
 
     @torch.inference_mode()
     def _tags(

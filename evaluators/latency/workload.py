@@ -66,7 +66,7 @@ class Workload:
             )
         for field in ("batch_size", "context_tokens", "decode_tokens"):
             if (count := getattr(self, field)) < 1:
-                raise EvaluationError(f"{field} must be at least 1, got {count}.")
+                raise EvaluationError(f"{field} must be at least 1, got {count}; raise it.")
 
     def prepare(self, model: nn.Module) -> Repeat:
         """Binds the workload to a model, so that it can be repeated; builds the KV cache that decode starts from.

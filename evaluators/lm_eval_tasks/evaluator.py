@@ -77,7 +77,7 @@ class LmEvalTasks:
             ("batch_tokens", batch_tokens, 1),
         ):
             if value is not None and value < least:
-                raise EvaluationError(f"{option} must be at least {least}, got {value}.")
+                raise EvaluationError(f"{option} must be at least {least}, got {value}; raise it.")
         with seeded():
             self._loaded = load_tasks(names, [Path(p) for p in include_path], limit=limit, num_fewshot=num_fewshot)
             self._primary = dict(primary for name in names for primary in self._primary_metrics(name))

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from evaluators import make_evaluator
-from evaluators.base import Measurement, Subject
+from evaluators.base import EvaluationError, Measurement, Subject
 from evaluators.encoder_tasks import make_task
 from nas.environment import describe_environment
 from nas.export.base import published, refuse_used
@@ -55,7 +55,8 @@ def finetune(config: FinetuneConfig, folder: Path, *, on_step: Callable[[Step], 
         ExportError: The folder is in use or cannot be written to.
         EvaluationError: Data that cannot be had, or labels that do not fit the model.
         ModelLoadingError, UnsupportedArchitectureError: The model cannot be had, or is none that is supported.
-        FinetuningError: It is no encoder, it has no tokenizer, the data hold a single class, or the loss is not finite.
+        FinetuningError: It is no encoder, it has no tokenizer, the data hold a single class, the loss is not finite, or
+            the trained model, which is written then, cannot be scored.
     """
     refuse_used(folder)
     _require_encoder(config)
@@ -81,17 +82,26 @@ def finetune(config: FinetuneConfig, folder: Path, *, on_step: Callable[[Step], 
                 f"Fine-tuning needs a tokenizer, and {config.model.name} has none; save one into its folder."
             )
         model_config: Any = model.config
-        label2id = model_config.label2id
+        subject = Subject(model=model, tokenizer=tokenizer)
         if evaluator is not None:  # what is wrong with these data should show before the training, not after it
-            evaluator.task.batches(tokenizer, label2id, batch_size=evaluator.batch_size)
-        batches = task.batches(tokenizer, label2id, batch_size=config.batch_size)
+            evaluator.check(subject)
+        batches = task.batches(tokenizer, model_config.label2id, batch_size=config.batch_size)
         training = train(model, batches, config, on_step=on_step)
-    scores = {} if evaluator is None else evaluator.evaluate(Subject(model=model, tokenizer=tokenizer))
+    scores: dict[str, Measurement] = {}
+    failure: EvaluationError | None = None
+    try:
+        scores = {} if evaluator is None else evaluator.evaluate(subject)
+    except EvaluationError as error:  # what training took hours for is kept all the same
+        failure = error
     record = _record(config, model, training, scores)
     with published(folder) as staging, without_progress_bars():
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         (staging / "finetune.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if failure is not None:
+        raise FinetuningError(
+            f"The model is trained and lies in {folder}, but could not be scored: {failure}"
+        ) from failure
     return Finetuned(folder=folder, scores=scores, record=record)
 
 

@@ -110,7 +110,7 @@ class Evidence:
 
     def _score(self, name: str) -> UnitScores:
         if name == "fisher":
-            return fisher_scores(self.clipped_gradients)
+            return fisher_scores(self.clipped_gradients, self.shape)
         if name == "taylor":
-            return taylor_scores(self.gradients)
+            return taylor_scores(self.gradients, self.shape)
         return importance_scores(name, self.supernet, self.batches)

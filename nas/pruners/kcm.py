@@ -78,7 +78,12 @@ def _weight_scores(supernet: Supernet) -> Scores:
 def _data_scores(supernet: Supernet, batches: Sequence[Batch]) -> Scores:
     unlabelled = [batch.unlabelled for batch in batches]
     driven_LN = feature_statistics(supernet, supernet.family.mlp, unlabelled).mean_absolute_LF
-    return _stacked(min_max(torch.from_numpy(driven_N)) for driven_N in driven_LN)
+    return _stacked(_scaled(torch.from_numpy(driven_N)) for driven_N in driven_LN)
+
+
+def _scaled(driven_N: Tensor) -> Tensor:
+    """To [0, 1] within the layer; 0 for all where nothing is driven at all, so that a dead MLP goes first."""
+    return min_max(driven_N) if driven_N.any() else torch.zeros_like(driven_N)
 
 
 def _stacked(scores: Iterable[Tensor]) -> Scores:

@@ -37,14 +37,12 @@ class Problem:
         cross_DS: ``(D, S)`` float64, the sum of b xᵀ over tokens.
         weight_DS: ``(D, S)`` float64, the present weights of the output projection.
         unit_width: Features of a unit: ``head_dim`` for heads, 1 for neurons.
-        num_tokens: How many tokens the sums are over, padding left out.
     """
 
     gram_SS: Tensor
     cross_DS: Tensor
     weight_DS: Tensor
     unit_width: int
-    num_tokens: int
 
 
 Solver = Callable[[Problem], Tensor]

@@ -48,7 +48,6 @@ class GramRefit:
             )
         self._supernet = supernet
         self._damping = damping
-        self._num_tokens = sum(int(batch.tokens_BT.sum()) for batch in batches)
         full = SubNetwork.full(supernet.shape)
         self._grams: dict[SublayerName, list[Tensor]] = {}
         with supernet.activate(full):
@@ -81,7 +80,6 @@ class GramRefit:
                         cross_DS=weight_DF @ gram_FS,
                         weight_DS=weight_DF[:, kept_S],
                         unit_width=shape.head_dim if name == "attention" else 1,
-                        num_tokens=self._num_tokens,
                     )
                     weight_DS = refitted_weights(problem, damping=self._damping).to(stored_DF.dtype)
                     if bool(weight_DS.isfinite().all()):  # a number may fit float64 and not float16

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
-from evaluators.inputs import Batch
+from evaluators.inputs import PADDED_LOGIT, Batch
 from nas.accelerating import batch_of_step
 from nas.long_work import without_free
 from nas.long_work.bad_steps import BadSteps
@@ -233,10 +233,9 @@ def distillation_loss(learnt: Any, taught: Any, tokens_BT: Tensor, *, temperatur
         RecoveryError: The model has no logits.
     """
     if "start_logits" in taught:
-        never = torch.finfo(torch.float32).min
         pairs = [
-            (learnt[name].float().masked_fill(~tokens_BT, never), taught[name].float().masked_fill(~tokens_BT, never))
-            for name in ("start_logits", "end_logits")
+            (own.float().masked_fill(~tokens_BT, PADDED_LOGIT), wanted.float().masked_fill(~tokens_BT, PADDED_LOGIT))
+            for own, wanted in ((learnt[name], taught[name]) for name in ("start_logits", "end_logits"))
         ]
         return (_divergence(*pairs[0], temperature) + _divergence(*pairs[1], temperature)) / 2
     if "logits" not in taught:

@@ -200,7 +200,7 @@ class _Layer:
         weight_DS = output_weight(self.module, sublayer).double()
         positions_S = positions_S.to(weight_DS.device)
         bias_D = projection._parameters.get("bias")
-        cross_DS, num_tokens = torch.zeros_like(weight_DS), 0
+        cross_DS = torch.zeros_like(weight_DS)
         gram_SS = weight_DS.new_zeros(len(positions_S), len(positions_S))
 
         def pairs() -> Iterator[tuple[Tensor, Tensor]]:
@@ -213,13 +213,11 @@ class _Layer:
                 target_RD = target_RD - bias_D.float()
             gram_SS += features_RS.T @ features_RS
             cross_DS += target_RD.T @ features_RS
-            num_tokens += len(features_RS)
         return Problem(
             gram_SS=gram_SS,
             cross_DS=cross_DS,
             weight_DS=weight_DS[:, positions_S],
             unit_width=sub_network.shape.head_dim if name == "attention" else 1,
-            num_tokens=num_tokens,
         )
 
     def _before(self, reading: _Reading, name: SublayerName) -> Tensor | float:

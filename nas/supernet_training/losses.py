@@ -18,11 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from evaluators.inputs import IGNORED, Batch
+from evaluators.inputs import IGNORED, PADDED_LOGIT, Batch
 from nas.supernet_training.config import DistillationConfig
-
-PADDED_LOGIT = -1e4
-"""Small enough for a probability of 0, and finite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,5 @@
 import pytest
+from transformers import RobertaConfig, RobertaModel
 
 from evaluators.base import EvaluationError
 from evaluators.inputs import random_token_ids, require_positions
@@ -18,3 +19,13 @@ def test_more_tokens_than_positions_are_refused() -> None:
     require_positions(tiny.llama(), 128)
     with pytest.raises(EvaluationError, match="at most max_position_embeddings=128 tokens, got 129; ask for fewer"):
         require_positions(tiny.llama(), 129)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_roberta_reads_fewer_tokens_than_it_has_positions(padding: int) -> None:
+    options = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = RobertaConfig(vocab_size=20, max_position_embeddings=16, pad_token_id=padding, **options)
+    model, most = RobertaModel(config).eval(), 15 - padding
+    model(random_token_ids(model, batch_size=2, num_tokens=most))
+    with pytest.raises(EvaluationError, match=f"The model reads at most {most} tokens, got {most + 1}; ask"):
+        random_token_ids(model, batch_size=2, num_tokens=most + 1)

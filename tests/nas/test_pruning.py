@@ -15,6 +15,7 @@ from nas.preparation import PreparationError
 from nas.pruners import PRUNERS, Evidence, UnknownPrunerError
 from nas.pruning import Pruned, Pruning, prepare_pruning, prune
 from nas.supernet.supernet import Supernet
+from tests.evaluators.encoder_tasks import tiny_encoders
 from tests.nas.supernet.tiny_models import batches_of, tiny_model, token_ids
 
 CONFIG = parse_config("{model: tiny, objectives: [{flops: {context_tokens: 16}}, parameters], trials: 1}")
@@ -106,6 +107,17 @@ def test_what_a_pruner_of_ranks_cannot_do() -> None:
         pruned("fisher_ranks", "flops=0.7x", config=config)
 
 
+@pytest.mark.parametrize("pruner", ["grain", "flop"])
+def test_what_a_pruner_that_trains_cannot_do(pruner: str) -> None:
+    with pytest.raises(BudgetError, match=r"must be on parameters, a share of which .*, got 'flops' for"):
+        pruned(pruner, "flops=0.5x")
+    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 1, recovery: {type: mask_tuning}}")
+    with pytest.raises(
+        PreparationError, match=rf"mask_tuning recovers what removed units did, and {pruner} has trained"
+    ):
+        pruned(pruner, "parameters=0.7x", config=config)
+
+
 @pytest.mark.parametrize("budget", ["flops=0.8x", "parameters=0.8x"])
 def test_ranks_are_a_budget_away_too(budget: str) -> None:
     result = pruned("fisher_ranks", budget)
@@ -128,9 +140,22 @@ def test_what_pruners_spend_is_always_measured(tmp_path: Path) -> None:
     assert prepared.aliases["perplexity"] == "perplexity"
 
 
+def test_flops_are_counted_on_no_more_tokens_than_a_model_reads(tmp_path: Path) -> None:
+    tiny_encoders.bert("classification").save_pretrained(tmp_path)  # 64 positions
+    tiny_encoders.tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "data.tsv").write_text("text\tlabel\nw1 w2\t0\nw3\t1\n")
+    task = f"{{data: {tmp_path / 'data.tsv'}}}"
+    config = f"{{model: {tmp_path}, objectives: [{{accuracy: {task}}}, parameters], trials: 1, " + (
+        f"importance: {{examples: {{classification: {task}}}}}}}"
+    )
+    prepared = prepare_pruning(parse_config(config))
+    [flops] = [one for one in prepared.evaluators if isinstance(one, Flops)]
+    assert flops.context_tokens == 64
+
+
 @pytest.mark.parametrize("budget", ["flops=1x", "parameters=5x", "latency=1.2x"])
 def test_a_budget_that_the_supernet_meets(budget: str) -> None:
-    with pytest.raises(BudgetError, match=r"must leave something to prune: the supernet takes .* lower it"):
+    with pytest.raises(BudgetError, match=r"must leave something to prune, got .* where the supernet has .*; lower it"):
         pruned("fisher", budget, Clock())
 
 

@@ -27,6 +27,7 @@ class UnitScores:
         neurons_LN: ``(num_layers, num_neurons)``, by original number.
         attention_L: ``(num_layers,)``: each attention sublayer as a whole.
         mlp_L: ``(num_layers,)``: each MLP sublayer as a whole.
+        groups_LK: ``(num_layers, num_kv_groups)``, by original number, where the method scores a group as one unit.
 
     Raises:
         ImportanceError: A score is NaN or infinite.
@@ -36,12 +37,16 @@ class UnitScores:
     neurons_LN: Scores
     attention_L: Scores
     mlp_L: Scores
+    groups_LK: Scores | None = None
 
     def __post_init__(self) -> None:
-        _require_finite(self, ("heads_LH", "neurons_LN", "attention_L", "mlp_L"))
+        groups = () if self.groups_LK is None else ("groups_LK",)
+        _require_finite(self, ("heads_LH", "neurons_LN", "attention_L", "mlp_L", *groups))
 
     def kv_groups_LK(self, shape: SupernetShape) -> Scores:
-        """``(num_layers, num_kv_groups)``: a group is worth the sum of its query heads."""
+        """``(num_layers, num_kv_groups)``: a group's own score, else the sum of its query heads'."""
+        if self.groups_LK is not None:
+            return self.groups_LK
         groups: Scores = self.heads_LH.reshape(shape.num_layers, shape.num_kv_groups, -1).sum(axis=2)
         return groups
 

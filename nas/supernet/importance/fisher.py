@@ -12,6 +12,7 @@ from evaluators.inputs import Batch
 from nas.supernet.importance.base import UnitScores
 from nas.supernet.importance.gradients import MaskGradients, mask_gradients
 from nas.supernet.supernet import Supernet
+from search_spaces.shape import SupernetShape
 
 
 def fisher_importance(supernet: Supernet, batches: Sequence[Batch]) -> UnitScores:
@@ -20,14 +21,15 @@ def fisher_importance(supernet: Supernet, batches: Sequence[Batch]) -> UnitScore
     Raises:
         ImportanceError: As ``mask_gradients`` raises it.
     """
-    return fisher_scores(mask_gradients(supernet, batches).clipped())
+    return fisher_scores(mask_gradients(supernet, batches).clipped(), supernet.shape)
 
 
-def fisher_scores(gradients: MaskGradients) -> UnitScores:
+def fisher_scores(gradients: MaskGradients, shape: SupernetShape) -> UnitScores:
     """The same from gradients taken before, as they are."""
     return UnitScores(
         heads_LH=(gradients.heads_BLH**2).sum(axis=0),
         neurons_LN=(gradients.neurons_BLN**2).sum(axis=0),
         attention_L=(gradients.attention_BL**2).sum(axis=0),
         mlp_L=(gradients.mlp_BL**2).sum(axis=0),
+        groups_LK=(gradients.groups_BLK(shape) ** 2).sum(axis=0),
     )

@@ -21,12 +21,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.inputs import IGNORED, Batch
+from evaluators.inputs import IGNORED, PADDED_LOGIT, Batch
 from nas.supernet.importance.base import ImportanceError, Scores
 from nas.supernet.masking import UnitScales, scaled
 from nas.supernet.supernet import Supernet
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
+
+_ENDS = ("start_logits", "end_logits")
+"""Outputs of question answering, whose classes are the tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,8 +120,9 @@ def _any_loss(supernet: Supernet, batch: Batch) -> Tensor:
     outputs = supernet.model(**batch.inputs)
     if supernet.family.is_decoder:
         return _next_token_loss(_logits(supernet, outputs), batch)
-    if "start_logits" in outputs:
-        return (_self_loss(outputs["start_logits"]) + _self_loss(outputs["end_logits"])) / 2
+    if _ENDS[0] in outputs:
+        ends = (outputs[name].float().masked_fill(~batch.tokens_BT, PADDED_LOGIT) for name in _ENDS)
+        return torch.stack([_self_loss(logits_BT) for logits_BT in ends]).mean()
     logits = _logits(supernet, outputs)
     # One prediction a token (token classification) or one an example; padding predicts nothing.
     return _self_loss(logits[batch.tokens_BT] if logits.dim() == 3 else logits)

@@ -14,6 +14,7 @@ from evaluators.inputs import Batch
 from nas.supernet.importance.base import UnitScores
 from nas.supernet.importance.gradients import MaskGradients, mask_gradients
 from nas.supernet.supernet import Supernet
+from search_spaces.shape import SupernetShape
 
 
 def taylor_importance(supernet: Supernet, batches: Sequence[Batch]) -> UnitScores:
@@ -22,14 +23,15 @@ def taylor_importance(supernet: Supernet, batches: Sequence[Batch]) -> UnitScore
     Raises:
         ImportanceError: As ``mask_gradients`` raises it.
     """
-    return taylor_scores(mask_gradients(supernet, batches))
+    return taylor_scores(mask_gradients(supernet, batches), supernet.shape)
 
 
-def taylor_scores(gradients: MaskGradients) -> UnitScores:
+def taylor_scores(gradients: MaskGradients, shape: SupernetShape) -> UnitScores:
     """The same from gradients taken before."""
     return UnitScores(
         heads_LH=np.abs(gradients.heads_BLH.sum(axis=0)),
         neurons_LN=np.abs(gradients.neurons_BLN.sum(axis=0)),
         attention_L=np.abs(gradients.attention_BL.sum(axis=0)),
         mlp_L=np.abs(gradients.mlp_BL.sum(axis=0)),
+        groups_LK=np.abs(gradients.groups_BLK(shape).sum(axis=0)),
     )

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,24 @@ def test_a_dataset_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
         Accuracy(data="here/nothing").evaluate(subject())
 
 
+def test_a_dataset_that_is_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("Dataset scripts are no longer supported, but found trec.py")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    with pytest.raises(
+        EvaluationError, match=r"loaded as one \(Dataset scripts .* trec.py\); check the name, or give a"
+    ):
+        Accuracy(data="some/trec").evaluate(subject())
+
+
 @pytest.mark.parametrize(("correct", "n"), [(0, 5), (5, 5), (3, 7), (512, 1000)])
 def test_the_interval_agrees_with_scipy(correct: int, n: int) -> None:
     expected = binomtest(correct, n).proportion_ci(method="wilson")
     assert wilson_interval(correct, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-@pytest.mark.parametrize(("label", "expected"), [(1, 1), ("0", 0), ("good", 1), (0.0, 0)])
+@pytest.mark.parametrize(("label", "expected"), [(1, 1), ("0", 0), ("good", 1), (" good ", 1), (0.0, 0)])
 def test_labels_are_names_or_numbers(label: Any, expected: int) -> None:
     assert class_number(label, label2id=NAMES, num_classes=2) == expected
 
@@ -125,6 +137,9 @@ def test_labels_that_are_no_class() -> None:
         class_number("entailment", label2id=NAMES, num_classes=2)
     with pytest.raises(EvaluationError, match="between 0 and 1, since the model has 2 classes, got 2"):
         class_number(2, label2id=NAMES, num_classes=2)
+    for label in (0.7, math.inf, math.nan, [1], None):
+        with pytest.raises(EvaluationError, match=r"must be a class of the model \(bad, good\), got"):
+            class_number(label, label2id=NAMES, num_classes=2)
 
 
 def test_a_missing_column_is_named(data: Path) -> None:
@@ -219,10 +234,34 @@ def test_label_names_are_sorted_as_numbers_where_they_are(tmp_path: Path) -> Non
 
 def test_an_example_without_a_label_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.tsv"
-    for label in ("", "-1"):
-        path.write_text(f"text\tlabel\nw1\t{label}\n")
-        with pytest.raises(EvaluationError, match=f"must have a label, but one of .*data.tsv has '{label}'; use a lab"):
-            Classification(data=path).label_names()
+    path.write_text("text\tlabel\nw1\t\n")
+    with pytest.raises(EvaluationError, match=r"must have a label, but one of .*data.tsv has none; use a labelled"):
+        Classification(data=path).label_names()
+
+
+def test_labels_may_be_negative_and_have_spaces_around(tmp_path: Path) -> None:
+    path = tmp_path / "data.tsv"
+    path.write_text("text\tlabel\nw1\t-1\nw2\t1 \n")
+    task = Classification(data=path)
+    assert task.label_names() == ("-1", "1")
+    [batch] = task.batches(tiny.tokenizer(), {"-1": 0, "1": 1}, batch_size=2)
+    assert sorted(batch.labels["labels"].tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize(("second", "needed"), [(None, 3), ("text", 5)])
+def test_a_text_is_cut_or_refused(data: Path, second: str | None, needed: int) -> None:
+    """With too few tokens a tokenizer cuts nothing."""
+    words = tiny_encoders.tokenizer()
+    task = Classification(data=data, second_text_column=second, max_tokens=needed)
+    assert {batch.inputs["input_ids"].shape[1] for batch in task.batches(words, NAMES, batch_size=4)} == {needed}
+    with pytest.raises(EvaluationError, match=rf"leave room for a text .*, {needed} in all, got {needed - 1}; raise it"):
+        replace(task, max_tokens=needed - 1).batches(words, NAMES, batch_size=4)
+
+
+@pytest.mark.parametrize("limit", [1.5, True, "3"])
+def test_counts_are_whole_numbers(data: Path, limit: Any) -> None:
+    with pytest.raises(EvaluationError, match=f"limit must be a whole number, got {limit!r}; give one"):
+        Accuracy(data=data, limit=limit)
 
 
 def test_batches_give_the_loss_of_each_example(data: Path) -> None:

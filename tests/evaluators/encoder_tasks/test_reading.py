@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,22 @@ def test_quotes_mean_something_in_csv_alone(tmp_path: Path) -> None:
     assert tab_separated(written(tmp_path, "a.tsv", 'text\tlabel\n"w1\t1\n')) == [{"text": '"w1', "label": "1"}]
 
 
-@pytest.mark.parametrize(("line", "message"), [("{", "is not: Expecting"), ("[1, 2]", r"is '\[1, 2\]'")])
+def test_a_field_may_be_a_long_text(tmp_path: Path) -> None:
+    text = "w1 " * 60_000
+    assert comma_separated(written(tmp_path, "a.csv", f"text,label\n{text},1\n")) == [{"text": text, "label": "1"}]
+    assert tab_separated(written(tmp_path, "a.tsv", f"text\tlabel\n{text}\t1\n")) == [{"text": text, "label": "1"}]
+    assert csv.field_size_limit() == 131_072
+
+
+def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path: Path) -> None:
+    mark = "\ufeff"
+    assert trec_rows(written(tmp_path, "a.txt", f"{mark}LOC:where ?\n")) == [{"label": "LOC", "text": "where ?"}]
+    assert comma_separated(written(tmp_path, "a.csv", f"{mark}text,label\nw1,1\n")) == [{"text": "w1", "label": "1"}]
+    assert json_lines(written(tmp_path, "a.jsonl", f'{mark}{{"text": "w1"}}\n')) == [{"text": "w1"}]
+    assert conll_rows(written(tmp_path, "a.conll", f"{mark}EU B-ORG\n"))[0]["tokens"] == ["EU"]
+
+
+@pytest.mark.parametrize(("line", "message"), [("{", r"is not \(Expecting"), ("[1, 2]", r"is '\[1, 2\]'; mend")])
 def test_lines_that_are_no_json_objects(tmp_path: Path, line: str, message: str) -> None:
     path = written(tmp_path, "data.jsonl", '{"text": "w1"}\n' + line)
     with pytest.raises(EvaluationError, match=f"must be a JSON object, but line 2 of .*data.jsonl {message}"):

@@ -98,6 +98,19 @@ def test_sentences_without_a_token_to_tag_have_no_loss_and_are_left_out(tmp_path
     (batch,) = task.batches(tokenizer, LABEL2ID, batch_size=1)
     assert batch.labels["labels"].tolist() == [[-100, 1, -100]]
     assert len(task.batches(tokenizer, LABEL2ID, batch_size=1, labelled=False)) == 2
+    path.write_text(json.dumps(rows[0]))
+    with pytest.raises(
+        EvaluationError, match=r"must have a word with a tag, but none of .*data.jsonl has; give another"
+    ):
+        task.batches(tokenizer, LABEL2ID, batch_size=1)
+
+
+def test_a_sentence_is_cut_or_refused() -> None:
+    words, sentences = tiny_encoders.tokenizer(), [Sentence(words=("w1", "w2"), tags=())]
+    [(row, firsts)] = TokenClassification(data="unused", max_tokens=3).encode(words, sentences)
+    assert (len(row.inputs["input_ids"]), firsts) == (3, {0: 1})
+    with pytest.raises(EvaluationError, match=r"max_tokens must leave room for a text .*, 3 in all, got 2; raise it"):
+        TokenClassification(data="unused", max_tokens=2).encode(words, sentences)
 
 
 def test_unlabelled_sentences_need_no_tags(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from transformers.utils import logging as transformers_logging
 
 from evaluators import make_evaluator
 from evaluators.base import EvaluationError, Subject
+from evaluators.encoder_tasks.base import Kind
+from evaluators.encoder_tasks.classification import Accuracy
 from nas.bundled import BUNDLED_MODEL
 from nas.export.base import ExportError
 from nas.finetuning import FinetuningError, finetune
@@ -125,6 +127,38 @@ def test_bad_data_show_before_the_training(tmp_path: Path) -> None:
         finetune(config, tmp_path / "out", on_step=steps.append)
     assert not steps
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text", "message"),
+    [
+        ("classification", "dev.tsv", "text\tlabel\n" + "w1 " * 80 + "\tgood\n", "at most max_position_emb.* got 82"),
+        ("token_classification", "dev.conll", "w1 O\nw2 O\n", "at least one entity, but .* holds none"),
+    ],
+)
+def test_data_that_could_not_be_scored_show_before_the_training(
+    tmp_path: Path, kind: Kind, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    evaluator = {"classification": "accuracy"}.get(kind, kind)
+    config = encoders.config(tmp_path, kind, evaluate={evaluator: {"data": str(tmp_path / name)}})
+    steps: list[Any] = []
+    with pytest.raises(EvaluationError, match=message):
+        finetune(config, tmp_path / "out", on_step=steps.append)
+    assert not steps
+
+
+def test_a_model_that_cannot_be_scored_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Accuracy, subject: Subject) -> None:
+        raise EvaluationError("The logits must be finite, got NaN; load the model in float32.")
+
+    monkeypatch.setattr(Accuracy, "evaluate", fail)
+    config = encoders.config(tmp_path, evaluate={"accuracy": {"data": str(tmp_path / "data.tsv")}})
+    with pytest.raises(
+        FinetuningError, match=r"is trained and lies in .*out, but could not be scored: The logits must"
+    ):
+        finetune(config, tmp_path / "out")
+    assert Supernet.load(tmp_path / "out", device="cpu").shape.num_layers > 0
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:

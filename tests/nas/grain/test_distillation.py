@@ -35,6 +35,14 @@ def test_padding_predicts_nothing_and_both_ends_of_an_answer_count() -> None:
     assert float(soft_cross_entropy(moved, ends, batch(), 2.0)) == pytest.approx(float(alone) / 2)
 
 
+def test_an_answer_does_not_lie_in_padding() -> None:
+    teacher = {"start_logits": torch.randn(2, 3), "end_logits": torch.randn(2, 3)}
+    student = {name: logits.clone() for name, logits in teacher.items()}
+    student["end_logits"][1, 2] += 5
+    assert float(soft_cross_entropy(student, teacher, batch(padded=True), 2.0)) == pytest.approx(0, abs=1e-6)
+    assert float(soft_cross_entropy(student, teacher, batch(), 2.0)) > 0.01
+
+
 def test_hidden_states_begin_as_they_are() -> None:
     teacher = [torch.randn(2, 3, 4) for _ in range(3)]
     hidden = HiddenStates(num_layers=2, hidden_size=4)

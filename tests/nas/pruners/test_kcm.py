@@ -67,6 +67,16 @@ def test_a_neuron_that_never_fires_goes_first() -> None:
     assert scores_LN[1, 5] == scores_LN.min() == 0
 
 
+def test_an_mlp_that_never_fires_goes_first() -> None:
+    supernet = Supernet(tiny_model("opt"))
+    layer: Any = supernet.layers[1]
+    with torch.no_grad():
+        layer.fc1.weight.zero_()
+        layer.fc1.bias.fill_(-1.0)  # ReLU
+    scores_LN = kcm_scores(Evidence(supernet, batches_of(token_ids(4))))
+    assert scores_LN[1].max() == 0 < scores_LN.max()
+
+
 def test_constant_activations_do_not_decide() -> None:
     """All neurons of a layer fire alike: the weights decide, and nothing is NaN."""
     supernet = Supernet(tiny_model("opt"))

@@ -98,15 +98,6 @@ def test_one_pass_of_single_exchanges_may_miss_the_best() -> None:
     assert (harm(gradients_BU, ~start_U), found, harm(gradients_BU, start_U)) == (0.0, 5.0, 8.0)
 
 
-def test_tries_no_more_than_it_may() -> None:
-    gradients_BU = np.random.default_rng(0).standard_normal((4, 30)) + 1.0
-    start_U = best_by_diagonal(gradients_BU, 20)
-    harms = [harm(gradients_BU, rearrange(gradients_BU, start_U, max_tries=tries)) for tries in range(21)]
-    assert harms[0] == pytest.approx(harm(gradients_BU, start_U))
-    assert harms == sorted(harms, reverse=True)
-    assert harms[-1] == harm(gradients_BU, rearrange(gradients_BU, start_U))
-
-
 @pytest.mark.parametrize("kept", [True, False])
 def test_all_or_nothing_stays(kept: bool) -> None:
     kept_U = np.full(5, kept)

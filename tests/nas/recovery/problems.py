@@ -34,7 +34,6 @@ def random_data(
         cross_DS=target_TD.T @ features_TS,
         weight_DS=torch.randn(hidden_size, num_features, generator=rng, dtype=torch.float64),
         unit_width=unit_width,
-        num_tokens=num_tokens,
     )
     return Data(features_TS=features_TS, target_TD=target_TD, problem=problem)
 

@@ -103,6 +103,17 @@ def test_padding_does_not_teach() -> None:
         assert torch.allclose(found[1].parameters[name], one, atol=1e-6)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 8.0])
+def test_an_answer_does_not_lie_in_padding(temperature: float) -> None:
+    """And no temperature makes the loss NaN."""
+    taught = {"start_logits": torch.tensor([[1.0, 2.0, 0.0]]), "end_logits": torch.tensor([[0.0, 1.0, 0.0]])}
+    learnt = {name: logits.flip(1) for name, logits in taught.items()}
+    found = distillation_loss(learnt, taught, torch.tensor([[True, True, False]]), temperature=temperature)
+    both = [{name: logits[:, :2] for name, logits in one.items()} for one in (learnt, taught)]
+    expected = distillation_loss(*both, torch.tensor([[True, True]]), temperature=temperature)
+    assert float(found) == pytest.approx(float(expected), abs=1e-6) > 0
+
+
 def test_in_bfloat16_the_weights_stay_float32_and_are_near() -> None:
     supernet, batches = Supernet(tiny_model("llama")), batches_of()
     sub_network = candidates(supernet.shape)[-1]

@@ -55,6 +55,16 @@ def test_padding_changes_nothing(name: str) -> None:
         np.testing.assert_allclose(getattr(with_padding, array), getattr(plain, array), rtol=1e-2, atol=1e-5)
 
 
+@pytest.mark.parametrize("auto_class", [AutoModelForQuestionAnswering, AutoModelForTokenClassification])
+def test_padding_changes_nothing_for_other_heads(auto_class: Any) -> None:
+    torch.manual_seed(0)
+    supernet, ids_BT = Supernet(auto_class.from_config(TINY_MODELS["bert"][1]())), token_ids()
+    mask_BT = torch.cat([torch.ones(3, 12), torch.zeros(3, 24)], dim=1).long()
+    inputs = {"input_ids": torch.cat([ids_BT, torch.zeros(3, 24, dtype=torch.long)], dim=1), "attention_mask": mask_BT}
+    plain, padded = mask_gradients(supernet, batches_of(ids_BT)), mask_gradients(supernet, [Batch(inputs=inputs)])
+    np.testing.assert_allclose(padded.neurons_BLN, plain.neurons_BLN, rtol=1e-2, atol=1e-6)
+
+
 def test_a_row_of_padding_alone_is_refused() -> None:
     mask = torch.tensor([[1, 1], [0, 0]])
     with pytest.raises(EvaluationError, match="at least one token, got a row that is padding alone; leave empty texts"):

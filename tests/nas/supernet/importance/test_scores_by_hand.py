@@ -78,6 +78,16 @@ def test_taylor_is_the_size_of_the_summed_gradient(llama: Supernet) -> None:
     np.testing.assert_allclose(scores.mlp_L, np.abs(gradients.mlp_BL.sum(axis=0)))
 
 
+def test_gradient_methods_score_a_group_as_one_unit(llama: Supernet) -> None:
+    """Its mask multiplies all its heads: their gradients add before they are made positive."""
+    gradients = mask_gradients(llama, BATCHES)
+    groups_BLK = gradients.heads_BLH.reshape(2, llama.shape.num_layers, llama.shape.num_kv_groups, -1).sum(axis=3)
+    taylor_LK = importance_scores("taylor", llama, BATCHES).kv_groups_LK(llama.shape)
+    np.testing.assert_allclose(taylor_LK, np.abs(groups_BLK.sum(axis=0)))
+    fisher_LK = importance_scores("fisher", llama, BATCHES).kv_groups_LK(llama.shape)
+    np.testing.assert_allclose(fisher_LK, (gradients.clipped().groups_BLK(llama.shape) ** 2).sum(axis=0))
+
+
 def test_gram_matrices(llama: Supernet) -> None:
     for sublayer, path in ((llama.family.attention, "self_attn.o_proj"), (llama.family.mlp, "mlp.down_proj")):
         x_TF = features(llama, path)
