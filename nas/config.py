@@ -19,7 +19,7 @@ from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, S
 from nas.pruners import ALL_PRUNERS, RANK_PRUNERS
 from nas.recovery import FINALIST_RECOVERIES, RECOVERY_NAMES, resolved_options
 from nas.strategies import STRATEGIES
-from nas.supernet_training.config import SupernetTrainingConfig
+from nas.supernet_training.config import SupernetTrainingConfig, require_trained_space
 from nas.tracking import TRACKERS, check_options
 from nas.trained_pruners import TRAINED_PRUNERS
 from nas.trained_pruners import resolved_options as resolved_pruner_options
@@ -198,6 +198,12 @@ class SearchConfig(Section):
                 f"recovery.type must be none or a training of finalists where {factorising[0]}, for the others recover "
                 f"what removed units did, got {self.recovery.type!r}; take lora_distillation, or remove recovery"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _space_is_trained(self) -> Self:
+        if self.supernet_training is not None:
+            require_trained_space(self.space, "set joint, or remove supernet_training")
         return self
 
     @property

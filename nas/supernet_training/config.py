@@ -17,6 +17,23 @@ from nas.config_sections import (
     by_name,
 )
 
+UNTRAINED_SPACES = ("intra_attention", "low_rank")
+"""Whose sub-networks compute with matrices that gradients do not come back from: heads of another width, factors."""
+
+
+def require_trained_space(space: SpaceConfig, remedy: str) -> None:
+    """Checks that training reaches the weights that sub-networks of a space compute with.
+
+    Args:
+        space: Of the training.
+        remedy: What to do, where it does not.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if space.type in UNTRAINED_SPACES:
+        raise ValueError(f"a supernet is trained over spaces of whole units, got space.type {space.type!r}; {remedy}")
+
 
 class SamplingConfig(Section):
     """How the random sub-networks of a step are drawn."""
@@ -129,6 +146,11 @@ class TrainSupernetConfig(SupernetTrainingConfig):
     @classmethod
     def _model_by_name(cls, value: Any) -> Any:
         return by_name(value)
+
+    @model_validator(mode="after")
+    def _space_is_trained(self) -> Self:
+        require_trained_space(self.space, "set joint, or another that chooses whole units")
+        return self
 
     def to_yaml(self) -> str:
         """The resolved config, defaults included; loading it gives an equal config."""

@@ -48,3 +48,14 @@ def test_a_least_share_needs_bins() -> None:
         parse_training_config("{model: bundled, sampling: {min_share: 0.3}}")
     config = parse_training_config("{model: bundled, sampling: {type: calibrated, min_share: 0.3}}")
     assert config.sampling.min_share == 0.3
+
+
+@pytest.mark.parametrize("space", ["intra_attention", "low_rank"])
+def test_spaces_whose_matrices_would_not_be_trained_are_refused(space: str) -> None:
+    rule = f"a supernet is trained over spaces of whole units, got space.type '{space}'; set joint, or"
+    with pytest.raises(ConfigError, match=f"{rule} another that chooses whole units"):
+        parse_training_config(f"{{model: bundled, space: {{type: {space}}}}}")
+    search = f"{{model: bundled, space: {{type: {space}}}, objectives: [perplexity, parameters], trials: 4}}"
+    assert parse_config(search).space.type == space
+    with pytest.raises(ConfigError, match=f"{rule} remove supernet_training"):
+        parse_config(search, ["supernet_training={}"])
