@@ -88,14 +88,15 @@ def train_supernet(
         TrainingStoppedError: SIGTERM came; the checkpoint is kept.
         ValueError: Other subclasses that say what is wrong with the config, the model, the data or the folder.
     """
-    accelerator = accelerator_for(config.model.device, config.mixed_precision)
-    is_main = accelerator.is_main_process
     with stop_requests() as must_stop, explained(folder):
+        if resume and (folder / CONFIG).exists() and (folder / RECORD).exists():
+            _refuse_changed(folder, config)
+            return _read_record(folder)
+        accelerator = accelerator_for(config.model.device, config.mixed_precision)
+        is_main = accelerator.is_main_process
         if is_main:
             _claim(folder, config, resume=resume)
         accelerator.wait_for_everyone()
-        if (folder / RECORD).exists():
-            return _read_record(folder)
         with RunDirectory(folder).lock() if is_main else nullcontext():
             supernet = Supernet.load(
                 config.model.name,

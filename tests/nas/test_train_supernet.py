@@ -214,6 +214,12 @@ def test_what_is_done_is_left_as_it_is(model: Path, tmp_path: Path) -> None:
     assert told == []
 
 
+def test_what_is_done_needs_no_accelerator(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = train_supernet(settings(model, mixed_precision="bf16"), tmp_path / "out", resume=False)
+    monkeypatch.setattr("nas.train_supernet.accelerator_for", lambda *_: 1 / 0)
+    assert train_supernet(settings(model, mixed_precision="bf16"), tmp_path / "out", resume=True) == record
+
+
 def test_another_config_is_refused(model: Path, tmp_path: Path) -> None:
     train_supernet(settings(model), tmp_path / "out", resume=False)
     train_supernet(settings(model, checkpoint_every=1, max_bad_steps=2), tmp_path / "out", resume=True)
@@ -322,6 +328,18 @@ def test_a_search_trains_its_supernet_first_and_exports_it(
     exported = Supernet.load(tmp_path / "exported", device="cpu").model.state_dict()
     trained = Supernet.load(alone, device="cpu").model.state_dict()
     assert all(torch.equal(exported[name], trained[name]) for name in trained)
+
+
+def test_a_search_may_train_its_supernet_and_its_seeds_in_other_precisions(model: Path, tmp_path: Path) -> None:
+    record = search_record(model)
+    record["supernet_training"]["mixed_precision"] = "bf16"
+    record["strategy"]["seeds"] = ["flop"]
+    record["trained_pruners"] = {"flop": {"steps": 10, "mixed_precision": "no"}}
+    (tmp_path / "s.yaml").write_text(json.dumps(record))
+    folder, console = tmp_path / "run", Console(stderr=True)
+    run_search(tmp_path / "s.yaml", out=folder, overrides=[], resume=False, console=console)
+    assert [trial.source for trial in Run.open(folder).trials][2:] == ["flop"]
+    run_search(tmp_path / "s.yaml", out=folder, overrides=[], resume=True, console=console)
 
 
 def test_a_config_without_training_is_searched_as_it_is(model: Path, tmp_path: Path) -> None:
