@@ -4,6 +4,7 @@ Names of parts (spaces, evaluators, strategies, seeds) are checked here too, bef
 costs seconds and not a model download.
 """
 
+import re
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ class RecoveryConfig(Section):
         """With all options of that recovery, so that a run's config says what it was run with."""
         if isinstance(value, Mapping) and (name := value.get("type", "none")) in ("none", *RECOVERY_NAMES):
             options = {key: one for key, one in value.items() if key != "type"}
-            return {"type": name, **resolved_options(name, _without_off(options))}
+            return {"type": name, **resolved_options(name, _as_meant(options))}
         return value
 
     @property
@@ -73,9 +74,16 @@ class RecoveryConfig(Section):
         return self.type != "none" and not self.is_of_finalists
 
 
-def _without_off(options: Mapping[str, Any]) -> dict[str, Any]:
-    """An unquoted ``no`` is false in YAML."""
-    return {key: "no" if key == "mixed_precision" and value is False else value for key, value in options.items()}
+_EXPONENTIAL = re.compile(r"[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)[eE][-+]?[0-9]+")
+
+
+def _as_meant(options: Mapping[str, Any]) -> dict[str, Any]:
+    """In YAML 1.1 an unquoted ``no`` is false, and ``3e-5``, which has no point, a text; sections undo both, too."""
+    found = {key: "no" if key == "mixed_precision" and value is False else value for key, value in options.items()}
+    return {
+        key: float(value) if isinstance(value, str) and _EXPONENTIAL.fullmatch(value) else value
+        for key, value in found.items()
+    }
 
 
 class ExecutorConfig(Section):
@@ -157,7 +165,7 @@ class SearchConfig(Section):
     @field_validator("trained_pruners")
     @classmethod
     def _pruners_have_options(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return {name: resolved_pruner_options(name, options) for name, options in value.items()}
+        return {name: resolved_pruner_options(name, _as_meant(options)) for name, options in value.items()}
 
     @field_validator("time", mode="before")
     @classmethod

@@ -69,6 +69,17 @@ def test_a_config_holds_all_options() -> None:
         parse_config(CONFIG, ["trained_pruners.flop.stepz=30"])
 
 
+@pytest.mark.parametrize(("written", "meant"), [("3e-5", 3e-5), ("1E-4", 1e-4), ("2.5e1", 25.0), ("1.e+1", 10.0)])
+def test_values_are_taken_as_the_guide_writes_them(written: str, meant: float) -> None:
+    """An unquoted ``no`` is false in YAML, and these numbers are texts in YAML 1.1."""
+    options = f"{{steps: 30, mixed_precision: no, learning_rate: {written}}}"
+    config = parse_config(CONFIG, [f"trained_pruners.flop={options}"])
+    assert config.trained_pruners == {"flop": resolved_options("flop", {"steps": 30, "learning_rate": meant})}
+    assert parse_config(config.to_yaml()) == config
+    with pytest.raises(ConfigError, match=r"steps of the pruner flop must be like its default 500, got 1000\.0"):
+        parse_config(CONFIG, ["trained_pruners.flop.steps=1e3"])
+
+
 def test_numbers_out_of_range_are_refused_when_the_config_is_read() -> None:
     assert trained_pruner("grain", {"hidden_weight": 0}) == GrainPruner(hidden_weight=0)
     with pytest.raises(ConfigError, match="In the config, trained_pruners: The option steps of the pruner grain must"):
