@@ -23,7 +23,7 @@ from evaluators.bundled_text import CALIBRATION_TEXT
 from evaluators.encoder_tasks import make_task
 from evaluators.inputs import require_positions
 from nas.accelerating import accelerator_for
-from nas.config import SearchConfig
+from nas.config import ConfigError, SearchConfig
 from nas.environment import describe_environment
 from nas.export.base import explained
 from nas.judge import Judge
@@ -46,7 +46,7 @@ from nas.supernet.quiet import without_progress_bars
 from nas.supernet.ranking_file import RANKING, ranking_to_json, read_ranking
 from nas.supernet.shape import shape_of
 from nas.supernet.supernet import Supernet
-from nas.supernet_training.config import TrainSupernetConfig
+from nas.supernet_training.config import TrainSupernetConfig, parse_training_config
 from nas.supernet_training.data import Examples, Sequences, TrainingData
 from nas.supernet_training.estimate import Estimate, estimate
 from nas.supernet_training.sampling import CalibratedSampler, Cost, RandomSampler, Sampler
@@ -180,11 +180,15 @@ def _claim(folder: Path, config: TrainSupernetConfig, *, resume: bool) -> None:
 
 def _refuse_changed(folder: Path, config: TrainSupernetConfig) -> None:
     try:
-        before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        before = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TrainingError(f"{folder / CONFIG} must be YAML, but it is damaged; choose another --out.") from error
     now = yaml.safe_load(config.to_yaml())
-    before = before if isinstance(before, dict) else {}
+    try:  # keys that a later version added have their defaults
+        before = yaml.safe_load(parse_training_config(text).to_yaml())
+    except ConfigError:
+        before = before if isinstance(before, dict) else {}
     changed = sorted(key for key in {*before, *now} - FREE_TO_CHANGE if before.get(key) != now.get(key))
     if changed:
         raise TrainingError(

@@ -230,6 +230,29 @@ def test_another_config_is_refused(model: Path, tmp_path: Path) -> None:
         train_supernet(settings(model), tmp_path / "out", resume=True)
 
 
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_training_from_before_a_key_was_known_goes_on_with_its_default(
+    model: Path, tmp_path: Path, is_done: bool
+) -> None:
+    record = train_supernet(settings(model), tmp_path / "out", resume=False)
+    written = (tmp_path / "out" / CONFIG).read_text()
+    assert "teacher: largest" in written
+    (tmp_path / "out" / CONFIG).write_text(written.replace("  teacher: largest\n", ""))
+    if not is_done:
+        (tmp_path / "out" / RECORD).unlink()
+    assert train_supernet(settings(model), tmp_path / "out", resume=True)["training"] == record["training"]
+    with pytest.raises(TrainingError, match=r"'distillation' was .*'largest'.* and is now .*'original'"):
+        train_supernet(settings(model, distillation={"teacher": "original"}), tmp_path / "out", resume=True)
+
+
+def test_a_config_that_is_none_any_more_is_compared_as_it_stands(model: Path, tmp_path: Path) -> None:
+    train_supernet(settings(model), tmp_path / "out", resume=False)
+    with (tmp_path / "out" / CONFIG).open("a") as file:
+        file.write("zeal: 3\n")
+    with pytest.raises(TrainingError, match=r"'zeal' was 3 and is now None; undo the change"):
+        train_supernet(settings(model), tmp_path / "out", resume=True)
+
+
 def test_a_folder_in_use_is_refused(model: Path, tmp_path: Path) -> None:
     train_supernet(settings(model), tmp_path / "out", resume=False)
     with pytest.raises(TrainingError, match=r"needs a new or empty folder, and .*out is in use; go on with it by --re"):
