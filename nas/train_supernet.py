@@ -38,7 +38,7 @@ from nas.pruners.costs import parameter_costs
 from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import predicted_s
 from nas.run_directory import RunDirectory, write_whole
-from nas.supernet.calibration import token_sequences
+from nas.supernet.calibration import require_known_tokens, token_sequences
 from nas.supernet.families import family_of
 from nas.supernet.importance import importance_scores, rank
 from nas.supernet.loading import load_skeleton
@@ -232,6 +232,7 @@ def _data(supernet: Supernet, config: TrainSupernetConfig) -> TrainingData:
         purpose="training",
     )
     require_positions(supernet.model, config.sequence_tokens)
+    require_known_tokens(supernet.model, ids_ST)
     return Sequences(ids_ST=ids_ST, batch_size=config.batch_size, seed=config.seed)
 
 

@@ -283,6 +283,14 @@ def test_a_short_text_is_refused(model: Path, tmp_path: Path) -> None:
         train_supernet(settings(model, text="nowhere.txt"), tmp_path / "out2", resume=False)
 
 
+def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(model: Path, tmp_path: Path) -> None:
+    small = tiny.llama()
+    small.resize_token_embeddings(32)
+    small.save_pretrained(model)
+    with pytest.raises(ImportanceError, match=r"tokens below vocab_size=32, got the token \d+ from the tokenizer"):
+        train_supernet(settings(model), tmp_path / "out", resume=False)
+
+
 def test_an_encoder_learns_examples_and_no_text(tmp_path: Path) -> None:
     data = str(encoders.write_learnable("classification", tmp_path))
     encoder = tiny_encoders.bert("classification")
