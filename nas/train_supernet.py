@@ -57,6 +57,8 @@ from search_spaces.sub_network import SubNetwork
 
 CONFIG, RECORD, CHECKPOINT = "supernet_training.yaml", "supernet_training.json", "checkpoint.pt"
 LATENCY_TABLE, TENSORBOARD, _STAGING = "latency_table.json", "tensorboard", ".staging"
+_OF_NOBODY = (".lock", f".{CONFIG}.tmp")
+"""What a training leaves in its folder that was killed before it wrote its config."""
 NUM_POINTS = 100
 """Of the loss curves in the record."""
 
@@ -166,7 +168,7 @@ def searched_config(config: SearchConfig, directory: RunDirectory) -> SearchConf
 def _claim(folder: Path, config: TrainSupernetConfig, *, resume: bool) -> None:
     """Makes the folder this training's, or finds that it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    is_used = any(entry.name != ".lock" for entry in folder.iterdir())
+    is_used = any(entry.name not in _OF_NOBODY for entry in folder.iterdir())
     if (folder / CONFIG).exists() and resume:
         _refuse_changed(folder, config)
     elif is_used:

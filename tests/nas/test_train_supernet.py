@@ -261,6 +261,14 @@ def test_a_folder_in_use_is_refused(model: Path, tmp_path: Path) -> None:
         train_supernet(settings(model), model, resume=True)
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_kill_while_the_config_is_written(model: Path, tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f".{CONFIG}.tmp").write_text("mod")
+    train_supernet(settings(model, steps=1), tmp_path / "out", resume=resume)
+    assert not (tmp_path / "out" / f".{CONFIG}.tmp").exists()
+
+
 def test_another_model_at_the_same_place_is_refused(model: Path, tmp_path: Path) -> None:
     config = settings(model, checkpoint_every=1)
 
