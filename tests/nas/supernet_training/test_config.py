@@ -30,8 +30,44 @@ def test_an_unknown_key_has_a_nearest_one() -> None:
 
 
 def test_the_original_teaches_only_what_is_distilled() -> None:
-    with pytest.raises(ConfigError, match=r"teacher original needs a distillation.type that distils, got 'none'; set"):
+    with pytest.raises(ConfigError, match=r"\.teacher needs a distillation.type that distils, got 'none'; set forward"):
         parse_training_config("{model: bundled, distillation: {type: none, teacher: original}}")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("sampling: {cost: latency}", "sampling.cost needs sampling.type calibrated, got 'random'; set that, or"),
+        ("sampling: {num_bins: 3}", "sampling.num_bins needs sampling.type calibrated, got 'random'; set that"),
+        ("sampling: {latency: {workload: prefill}}", "sampling.latency needs sampling.type calibrated, got 'random'"),
+        (
+            "sampling: {type: calibrated, latency: {workload: prefill}}",
+            "sampling.latency needs sampling.cost latency, got 'parameters'; set that, or remove latency",
+        ),
+        ("distillation: {type: none, top_k: 5}", "distillation.top_k needs a distillation.type that distils, got 'no"),
+        (
+            "distillation: {type: none, temperature: 2}",
+            "got 'none'; set forward_kl or reverse_kl, or remove temperature",
+        ),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(options: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_training_config(f"{{model: bundled, {options}}}")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "sampling: {type: random}",
+        "sampling: {type: calibrated, cost: latency, num_bins: 3, latency: {workload: prefill}}",
+        "distillation: {type: none}",
+        "distillation: {type: reverse_kl, top_k: 5}",
+    ],
+)
+def test_the_defaults_of_a_resolved_config_are_no_such_options(options: str) -> None:
+    config = parse_training_config(f"{{model: bundled, {options}}}")
+    assert parse_training_config(config.to_yaml()) == config
 
 
 def test_a_search_may_have_the_section() -> None:
