@@ -32,7 +32,7 @@ from nas.long_work import FREE_TO_CHANGE
 from nas.long_work.checkpoint import fingerprint
 from nas.long_work.scalars import Record, tensorboard_scalars
 from nas.long_work.session import untold
-from nas.long_work.stopping import stop_requests
+from nas.long_work.stopping import GO_ON, TrainingStoppedError, stop_requests
 from nas.preparation import calibration_examples, encoder_examples, ranking_for
 from nas.pruners.costs import parameter_costs
 from nas.pruners.latency_table import LatencyTable
@@ -87,13 +87,14 @@ def train_supernet(
     Raises:
         TrainingError: The folder is in use or of another training, the model does not fit the data, or the loss was
             not finite for too many steps in a row.
-        TrainingStoppedError: SIGTERM came; the checkpoint is kept.
+        TrainingStoppedError: SIGTERM came; the checkpoint is kept, or the supernet where all steps were done.
         ValueError: Other subclasses that say what is wrong with the config, the model, the data or the folder.
     """
-    with stop_requests() as must_stop, explained(folder):
+    with explained(folder):
         if resume and (folder / CONFIG).exists() and (folder / RECORD).exists():
             _refuse_changed(folder, config)
             return _read_record(folder)
+    with stop_requests() as must_stop, explained(folder):
         accelerator = accelerator_for(config.model.device, config.mixed_precision)
         is_main = accelerator.is_main_process
         if is_main:
@@ -125,6 +126,10 @@ def train_supernet(
             if is_main:
                 _write(supernet, dtypes, training, config, folder)
         accelerator.wait_for_everyone()
+        if must_stop():  # too late for training, but not for what comes after it
+            raise TrainingStoppedError(
+                f"Training was asked to stop in its last step, and did with the supernet whole in {folder}; {GO_ON}."
+            )
     return _read_record(folder)
 
 

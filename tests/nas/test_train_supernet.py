@@ -19,6 +19,7 @@ from nas.commands.search import run_search
 from nas.config import parse_config
 from nas.export.bundle import export_bundle
 from nas.long_work.checkpoint import CheckpointError
+from nas.long_work.stopping import TrainingStoppedError
 from nas.preparation import PreparationError, prepare
 from nas.pruning import prepare_pruning
 from nas.run import Run
@@ -190,6 +191,24 @@ def test_sigterm_ends_the_command_with_a_sentence(model: Path, tmp_path: Path) -
     assert process.returncode == 1
     assert "Error: Training was asked to stop and did at step" in told
     assert (tmp_path / "o" / CHECKPOINT).exists()
+
+
+def test_sigterm_in_the_last_step_is_not_forgotten(model: Path, tmp_path: Path) -> None:
+    """The supernet is written, and nothing that was to come after it is done."""
+    (tmp_path / "s.yaml").write_text(json.dumps(search_record(model)))
+    folder, console = tmp_path / "run", Console(stderr=True)
+
+    def stop(_: object, step: SupernetStep) -> None:
+        if step.number == step.num_steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nas.commands.search.TrainingProgress.__call__", stop)
+        with pytest.raises(TrainingStoppedError, match=r"in its last step, and did with the supernet whole in .*; go"):
+            run_search(tmp_path / "s.yaml", out=folder, overrides=[], resume=False, console=console)
+    assert (RunDirectory(folder).supernet_path / RECORD).exists()
+    run_search(tmp_path / "s.yaml", out=folder, overrides=[], resume=True, console=console)
+    assert len(Run.open(folder).trials) == 3
 
 
 @pytest.mark.slow
