@@ -4,6 +4,7 @@ Names of parts (spaces, evaluators, strategies, seeds) are checked here too, bef
 costs seconds and not a model download.
 """
 
+import re
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, S
 from nas.pruners import ALL_PRUNERS, RANK_PRUNERS
 from nas.recovery import FINALIST_RECOVERIES, RECOVERY_NAMES, resolved_options
 from nas.strategies import STRATEGIES
-from nas.supernet_training.config import SupernetTrainingConfig
+from nas.supernet_training.config import SupernetTrainingConfig, require_trained_space
 from nas.tracking import TRACKERS, check_options
 from nas.trained_pruners import TRAINED_PRUNERS
 from nas.trained_pruners import resolved_options as resolved_pruner_options
@@ -54,7 +55,7 @@ class RecoveryConfig(Section):
         """With all options of that recovery, so that a run's config says what it was run with."""
         if isinstance(value, Mapping) and (name := value.get("type", "none")) in ("none", *RECOVERY_NAMES):
             options = {key: one for key, one in value.items() if key != "type"}
-            return {"type": name, **resolved_options(name, _without_off(options))}
+            return {"type": name, **resolved_options(name, _as_meant(options))}
         return value
 
     @property
@@ -73,9 +74,16 @@ class RecoveryConfig(Section):
         return self.type != "none" and not self.is_of_finalists
 
 
-def _without_off(options: Mapping[str, Any]) -> dict[str, Any]:
-    """An unquoted ``no`` is false in YAML."""
-    return {key: "no" if key == "mixed_precision" and value is False else value for key, value in options.items()}
+_EXPONENTIAL = re.compile(r"[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)[eE][-+]?[0-9]+")
+
+
+def _as_meant(options: Mapping[str, Any]) -> dict[str, Any]:
+    """In YAML 1.1 an unquoted ``no`` is false, and ``3e-5``, which has no point, a text; sections undo both, too."""
+    found = {key: "no" if key == "mixed_precision" and value is False else value for key, value in options.items()}
+    return {
+        key: float(value) if isinstance(value, str) and _EXPONENTIAL.fullmatch(value) else value
+        for key, value in found.items()
+    }
 
 
 class ExecutorConfig(Section):
@@ -157,7 +165,7 @@ class SearchConfig(Section):
     @field_validator("trained_pruners")
     @classmethod
     def _pruners_have_options(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return {name: resolved_pruner_options(name, options) for name, options in value.items()}
+        return {name: resolved_pruner_options(name, _as_meant(options)) for name, options in value.items()}
 
     @field_validator("time", mode="before")
     @classmethod
@@ -198,6 +206,12 @@ class SearchConfig(Section):
                 f"recovery.type must be none or a training of finalists where {factorising[0]}, for the others recover "
                 f"what removed units did, got {self.recovery.type!r}; take lora_distillation, or remove recovery"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _space_is_trained(self) -> Self:
+        if self.supernet_training is not None:
+            require_trained_space(self.space, "set joint, or remove supernet_training")
         return self
 
     @property

@@ -18,7 +18,7 @@ from nas.recovery import finalist_recovery_named, recovery_named
 from nas.recovery.finalists import FinalistRecoverer
 from nas.recovery.recoverer import Recoverer
 from nas.seeds import LADDER, Proposal, Seed, propose, seeds, truncations
-from nas.supernet.calibration import calibration_batches
+from nas.supernet.calibration import calibration_batches, require_known_tokens
 from nas.supernet.importance import DIM_IMPORTANCES, rank, rank_within_heads
 from nas.supernet.loading import TASK_HEADS
 from nas.supernet.ranking_file import read_ranking
@@ -146,7 +146,7 @@ def calibration_examples(supernet: Supernet, importance: ImportanceConfig) -> li
     """Sequences of a text, or examples of an encoder's task.
 
     Raises:
-        ImportanceError: The text cannot be read, or holds less than a sequence.
+        ImportanceError: The text cannot be read, or holds less than a sequence; or a token is none of the model's.
         EvaluationError: The examples cannot be had, or a label is no class of the model.
         PreparationError: The model has no tokenizer.
     """
@@ -174,6 +174,7 @@ def encoder_examples(supernet: Supernet, task: EncoderTask, *, batch_size: int, 
 
     Raises:
         EvaluationError: The examples cannot be had, or a label is no class of the model.
+        ImportanceError: A token is none of the model's.
         PreparationError: The model has no tokenizer, or no such head.
     """
     if supernet.tokenizer is None:
@@ -199,6 +200,7 @@ def _within_context(supernet: Supernet, batches: list[Batch]) -> list[Batch]:
     """The batches, once it is clear that the model can read them."""
     for batch in batches:
         require_positions(supernet.model, batch.tokens_BT.shape[1])
+        require_known_tokens(supernet.model, batch.inputs["input_ids"])
     return batches
 
 

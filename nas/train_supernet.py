@@ -23,7 +23,7 @@ from evaluators.bundled_text import CALIBRATION_TEXT
 from evaluators.encoder_tasks import make_task
 from evaluators.inputs import require_positions
 from nas.accelerating import accelerator_for
-from nas.config import SearchConfig
+from nas.config import ConfigError, SearchConfig
 from nas.environment import describe_environment
 from nas.export.base import explained
 from nas.judge import Judge
@@ -32,13 +32,13 @@ from nas.long_work import FREE_TO_CHANGE
 from nas.long_work.checkpoint import fingerprint
 from nas.long_work.scalars import Record, tensorboard_scalars
 from nas.long_work.session import untold
-from nas.long_work.stopping import stop_requests
+from nas.long_work.stopping import GO_ON, TrainingStoppedError, stop_requests
 from nas.preparation import calibration_examples, encoder_examples, ranking_for
 from nas.pruners.costs import parameter_costs
 from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import predicted_s
 from nas.run_directory import RunDirectory, write_whole
-from nas.supernet.calibration import token_sequences
+from nas.supernet.calibration import require_known_tokens, token_sequences
 from nas.supernet.families import family_of
 from nas.supernet.importance import importance_scores, rank
 from nas.supernet.loading import load_skeleton
@@ -46,7 +46,7 @@ from nas.supernet.quiet import without_progress_bars
 from nas.supernet.ranking_file import RANKING, ranking_to_json, read_ranking
 from nas.supernet.shape import shape_of
 from nas.supernet.supernet import Supernet
-from nas.supernet_training.config import TrainSupernetConfig
+from nas.supernet_training.config import TrainSupernetConfig, parse_training_config
 from nas.supernet_training.data import Examples, Sequences, TrainingData
 from nas.supernet_training.estimate import Estimate, estimate
 from nas.supernet_training.sampling import CalibratedSampler, Cost, RandomSampler, Sampler
@@ -57,6 +57,8 @@ from search_spaces.sub_network import SubNetwork
 
 CONFIG, RECORD, CHECKPOINT = "supernet_training.yaml", "supernet_training.json", "checkpoint.pt"
 LATENCY_TABLE, TENSORBOARD, _STAGING = "latency_table.json", "tensorboard", ".staging"
+_OF_NOBODY = (".lock", f".{CONFIG}.tmp")
+"""What a training leaves in its folder that was killed before it wrote its config."""
 NUM_POINTS = 100
 """Of the loss curves in the record."""
 
@@ -85,17 +87,19 @@ def train_supernet(
     Raises:
         TrainingError: The folder is in use or of another training, the model does not fit the data, or the loss was
             not finite for too many steps in a row.
-        TrainingStoppedError: SIGTERM came; the checkpoint is kept.
+        TrainingStoppedError: SIGTERM came; the checkpoint is kept, or the supernet where all steps were done.
         ValueError: Other subclasses that say what is wrong with the config, the model, the data or the folder.
     """
-    accelerator = accelerator_for(config.model.device, config.mixed_precision)
-    is_main = accelerator.is_main_process
+    with explained(folder):
+        if resume and (folder / CONFIG).exists() and (folder / RECORD).exists():
+            _refuse_changed(folder, config)
+            return _read_record(folder)
     with stop_requests() as must_stop, explained(folder):
+        accelerator = accelerator_for(config.model.device, config.mixed_precision)
+        is_main = accelerator.is_main_process
         if is_main:
             _claim(folder, config, resume=resume)
         accelerator.wait_for_everyone()
-        if (folder / RECORD).exists():
-            return _read_record(folder)
         with RunDirectory(folder).lock() if is_main else nullcontext():
             supernet = Supernet.load(
                 config.model.name,
@@ -122,6 +126,10 @@ def train_supernet(
             if is_main:
                 _write(supernet, dtypes, training, config, folder)
         accelerator.wait_for_everyone()
+        if must_stop():  # too late for training, but not for what comes after it
+            raise TrainingStoppedError(
+                f"Training was asked to stop in its last step, and did with the supernet whole in {folder}; {GO_ON}."
+            )
     return _read_record(folder)
 
 
@@ -165,7 +173,7 @@ def searched_config(config: SearchConfig, directory: RunDirectory) -> SearchConf
 def _claim(folder: Path, config: TrainSupernetConfig, *, resume: bool) -> None:
     """Makes the folder this training's, or finds that it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    is_used = any(entry.name != ".lock" for entry in folder.iterdir())
+    is_used = any(entry.name not in _OF_NOBODY for entry in folder.iterdir())
     if (folder / CONFIG).exists() and resume:
         _refuse_changed(folder, config)
     elif is_used:
@@ -179,11 +187,15 @@ def _claim(folder: Path, config: TrainSupernetConfig, *, resume: bool) -> None:
 
 def _refuse_changed(folder: Path, config: TrainSupernetConfig) -> None:
     try:
-        before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        before = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TrainingError(f"{folder / CONFIG} must be YAML, but it is damaged; choose another --out.") from error
     now = yaml.safe_load(config.to_yaml())
-    before = before if isinstance(before, dict) else {}
+    try:  # keys that a later version added have their defaults
+        before = yaml.safe_load(parse_training_config(text).to_yaml())
+    except ConfigError:
+        before = before if isinstance(before, dict) else {}
     changed = sorted(key for key in {*before, *now} - FREE_TO_CHANGE if before.get(key) != now.get(key))
     if changed:
         raise TrainingError(
@@ -227,6 +239,7 @@ def _data(supernet: Supernet, config: TrainSupernetConfig) -> TrainingData:
         purpose="training",
     )
     require_positions(supernet.model, config.sequence_tokens)
+    require_known_tokens(supernet.model, ids_ST)
     return Sequences(ids_ST=ids_ST, batch_size=config.batch_size, seed=config.seed)
 
 

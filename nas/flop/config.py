@@ -6,6 +6,10 @@ from typing import Any
 
 from nas.long_work import without_free
 
+MIN_STEPS = 10
+"""Of a run: gates sink, close and are folded, and weights are trained on, for some steps each."""
+PRECISIONS = ("no", "bf16", "fp16")
+
 
 class FlopError(ValueError):
     """A training that cannot begin or go on; the message says why and what to do."""
@@ -18,7 +22,7 @@ class FlopConfig:
     Attributes:
         keep: Share of the weights of the factorisable matrices to keep at most, in (0, 1); with bands, the embedding is
             one of them.
-        num_steps: Batches to train on, in all.
+        num_steps: Batches to train on, in all; 10 at least.
         embedding_bands: Into how many bands of tokens, by frequency, the embedding is cut to be pruned as well (with
             the head over the vocabulary where both are one table); 0 leaves it as it is.
         warmup_share: Of the steps, those in which the target sinks from everything to ``keep``.
@@ -40,7 +44,7 @@ class FlopConfig:
         seed: Of the gates' noise, of dropout and of the order of batches.
 
     Raises:
-        FlopError: A number out of its range.
+        FlopError: A number out of its range, or a precision that is none.
     """
 
     keep: float
@@ -72,9 +76,16 @@ class FlopConfig:
             )
         for name in ("learning_rate", "gate_travel", "gate_learning", "multiplier_learning_rate", "max_grad_norm"):
             if not 0 < (value := getattr(self, name)) < math.inf:
-                raise FlopError(f"{name} must be a finite number above 0, got {value}.")
+                raise FlopError(f"{name} must be a finite number above 0, got {value}; leave it at its default.")
+        for name in ("curvature", "weight_decay"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise FlopError(f"{name} must be a finite number of at least 0, got {value}; 0 leaves it out.")
+        if self.mixed_precision not in PRECISIONS:
+            raise FlopError(
+                f"mixed_precision must be one of {', '.join(PRECISIONS)}, got {self.mixed_precision!r}; set 'no'."
+            )
         least_of = {
-            "num_steps": 10,
+            "num_steps": MIN_STEPS,
             "embedding_bands": 0,
             "num_whitening_batches": 0,
             "max_bad_steps": 1,
@@ -82,7 +93,7 @@ class FlopConfig:
         }
         for name, least in least_of.items():
             if (count := getattr(self, name)) < least:
-                raise FlopError(f"{name} must be at least {least}, got {count}.")
+                raise FlopError(f"{name} must be at least {least}, got {count}; raise it.")
 
     @property
     def decisive(self) -> dict[str, Any]:

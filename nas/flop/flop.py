@@ -68,20 +68,20 @@ def flop(
 
     Args:
         supernet: With any order of its units.
-        batches: To train on, labelled or not; a decoder without labels learns the next token.
+        batches: To train on, an encoder's labelled; a decoder without labels learns the next token.
         config: How much to keep, how long and how fast.
         on_step: Called after every step; what it raises ends the run as a crash would.
         place: Where the run keeps its checkpoint, and goes on from it; and its scalars.
 
     Raises:
-        FlopError: No batch, a target below rank 1 everywhere, bands that the model cannot have, or too many losses in
-            a row that are not finite.
+        FlopError: No batch, an encoder's without labels, a target below rank 1 everywhere, bands that the model cannot
+            have, or too many losses in a row that are not finite.
         AcceleratorError: A precision or a device that cannot be trained in.
         CheckpointError: A checkpoint of another run, or no room for one.
         TrainingStoppedError: The run was asked to stop.
         ScalarsError: Scalars are asked for, and the package for them is not installed.
     """
-    accelerator = _accelerator(batches, config)
+    accelerator = _accelerator(supernet, batches, config)
     sizes = sizes_of_bands(supernet.shape, config.embedding_bands)
 
     def belongs_to() -> dict[str, Any]:
@@ -144,7 +144,7 @@ def train_sub_network(
     Raises:
         FlopError, AcceleratorError: As for ``flop``.
     """
-    accelerator = _accelerator(batches, config)
+    accelerator = _accelerator(supernet, batches, config)
     with (
         torch.random.fork_rng(range(torch.cuda.device_count())),
         torch.enable_grad(),
@@ -156,9 +156,14 @@ def train_sub_network(
     return OwnWeights.of(model.cpu())
 
 
-def _accelerator(batches: Sequence[Batch], config: FlopConfig) -> Accelerator:
+def _accelerator(supernet: Supernet, batches: Sequence[Batch], config: FlopConfig) -> Accelerator:
     if not batches:
         raise FlopError("FLOP must have a batch to train on, got none; give a longer text or more examples.")
+    if not supernet.family.is_decoder and not all(batch.labels for batch in batches):
+        raise FlopError(
+            "FLOP learns an encoder's labels, got examples without; give importance.examples, and set "
+            "importance.labels to true."
+        )
     return accelerator_for(config.device, config.mixed_precision)
 
 

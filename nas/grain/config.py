@@ -1,5 +1,6 @@
 """How GRAIN trains and prunes; the defaults are the paper's where it gives any."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -70,7 +71,15 @@ class GrainConfig:
             )
         for name in ("num_steps", "max_bad_steps", "checkpoint_every"):
             if (count := getattr(self, name)) < 1:
-                raise GrainError(f"{name} must be at least 1, got {count}.")
+                raise GrainError(f"{name} must be at least 1, got {count}; raise it.")
+        for name in ("structure_width", "temperature", "learning_rate", "max_grad_norm"):
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise GrainError(f"{name} must be a finite number above 0, got {value}; leave it at its default.")
+        for name in ("hidden_weight", "weight_decay"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise GrainError(f"{name} must be a finite number of at least 0, got {value}; 0 leaves it out.")
+        if not 0 <= self.smoothing < 1:
+            raise GrainError(f"smoothing must lie between 0 and 1, 1 excluded, got {self.smoothing}; 0.998 is usual.")
 
     @property
     def decisive(self) -> dict[str, Any]:

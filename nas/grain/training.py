@@ -7,7 +7,7 @@ then the sub-network is cut out, and trains on as the small model that it is.
 
 arXiv:2212.07634. Where we differ: the last three fifths run on the extracted model, with the moments of AdamW cut out
 like its weights, which computes the same and takes a fraction of the time; every layer's hidden state is compared; and
-``units.py`` and ``distillation.py`` say what else. The embeddings are not factorised.
+``units.py`` and ``distillation.py`` say what else. The embedding is factorised where ``embedding_rank`` says so.
 """
 
 import copy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evaluators.inputs import Batch
 from nas.supernet.importance.base import ImportanceError
@@ -91,6 +91,24 @@ def token_sequences(
         )
     sequences_ST = torch.frombuffer(ids, dtype=torch.int64)[: num_sequences * sequence_tokens]
     return sequences_ST.view(num_sequences, sequence_tokens)[:max_sequences]
+
+
+def require_known_tokens(model: PreTrainedModel, ids: Tensor) -> None:
+    """Checks that the model's embedding has a row for every token.
+
+    Args:
+        model: That is to read them.
+        ids: Of any shape; int64 token ids, at least one.
+
+    Raises:
+        ImportanceError: It has not: the tokenizer beside it is another model's.
+    """
+    largest, limit = int(ids.max()), int(model.config.vocab_size)
+    if largest >= limit:
+        raise ImportanceError(
+            f"The model knows the tokens below vocab_size={limit}, got the token {largest} from the tokenizer beside "
+            "it; save the model's own tokenizer into its folder, or resize its embedding."
+        )
 
 
 def _pieces(text: Path) -> Iterator[str]:

@@ -17,6 +17,29 @@ from nas.config_sections import (
     by_name,
 )
 
+UNTRAINED_SPACES = ("intra_attention", "low_rank")
+"""Whose sub-networks compute with matrices that gradients do not come back from: heads of another width, factors."""
+
+
+def require_trained_space(space: SpaceConfig, remedy: str) -> None:
+    """Checks that training reaches the weights that sub-networks of a space compute with.
+
+    Args:
+        space: Of the training.
+        remedy: What to do, where it does not.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if space.type in UNTRAINED_SPACES:
+        raise ValueError(f"a supernet is trained over spaces of whole units, got space.type {space.type!r}; {remedy}")
+
+
+def _changed(section: Section, *names: str) -> str:
+    """The first of these keys that does not hold its default; a resolved config holds them all, asked for or not."""
+    fields = type(section).model_fields
+    return next((name for name in names if getattr(section, name) != fields[name].default), "")
+
 
 class SamplingConfig(Section):
     """How the random sub-networks of a step are drawn."""
@@ -38,10 +61,14 @@ class SamplingConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _floor_has_bins(self) -> Self:
-        if self.min_share > 0 and self.type != "calibrated":
+    def _nothing_is_ignored(self) -> Self:
+        if self.type != "calibrated" and (given := _changed(self, "min_share", "cost", "num_bins", "latency")):
             raise ValueError(
-                f"sampling.min_share needs sampling.type calibrated, got {self.type!r}; set that, or remove min_share"
+                f"sampling.{given} needs sampling.type calibrated, got {self.type!r}; set that, or remove {given}"
+            )
+        if self.cost != "latency" and (given := _changed(self, "latency")):
+            raise ValueError(
+                f"sampling.{given} needs sampling.cost latency, got {self.cost!r}; set that, or remove {given}"
             )
         return self
 
@@ -65,11 +92,11 @@ class DistillationConfig(Section):
     top_k: int | None = Field(default=None, ge=2, description="Of the teacher's logits, the largest so many alone.")
 
     @model_validator(mode="after")
-    def _teacher_has_pupils(self) -> Self:
-        if self.teacher == "original" and self.type == "none":
+    def _nothing_is_ignored(self) -> Self:
+        if self.type == "none" and (given := _changed(self, "teacher", "temperature", "top_k")):
             raise ValueError(
-                "distillation.teacher original needs a distillation.type that distils, got 'none'; set forward_kl or "
-                "reverse_kl, or remove teacher"
+                f"distillation.{given} needs a distillation.type that distils, got 'none'; set forward_kl or "
+                f"reverse_kl, or remove {given}"
             )
         return self
 
@@ -129,6 +156,11 @@ class TrainSupernetConfig(SupernetTrainingConfig):
     @classmethod
     def _model_by_name(cls, value: Any) -> Any:
         return by_name(value)
+
+    @model_validator(mode="after")
+    def _space_is_trained(self) -> Self:
+        require_trained_space(self.space, "set joint, or another that chooses whole units")
+        return self
 
     def to_yaml(self) -> str:
         """The resolved config, defaults included; loading it gives an equal config."""

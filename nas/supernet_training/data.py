@@ -15,6 +15,7 @@ from torch import Tensor
 
 from evaluators.inputs import Batch
 from nas.accelerating import batch_of_step
+from nas.long_work.checkpoint import fingerprint_of_examples
 
 
 class DataError(ValueError):
@@ -23,6 +24,10 @@ class DataError(ValueError):
 
 class TrainingData(Protocol):
     """Batches without end."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what there is to learn from, whatever its order."""
 
     def batch(self, number: int) -> Batch:
         """The batch of that number; the same on every call."""
@@ -53,6 +58,11 @@ class Sequences:
                 "batch_size or sequence_tokens."
             )
 
+    @property
+    def fingerprint(self) -> str:
+        """Names the sequences."""
+        return fingerprint_of_examples([{"input_ids": self.ids_ST}])
+
     def batch(self, number: int) -> Batch:
         """The batch of that number; the same on every call."""
         epoch, position = divmod(number, len(self.ids_ST) // self.batch_size)
@@ -72,6 +82,11 @@ class Examples:
 
     batches: Sequence[Batch]
     seed: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the examples and their labels."""
+        return fingerprint_of_examples({**batch.inputs, **batch.labels} for batch in self.batches)
 
     def batch(self, number: int) -> Batch:
         """The batch of that number; the same on every call."""

@@ -1,4 +1,6 @@
-r"""What a pass is trained on: the true loss, or the largest sub-network's logits of the same batch.
+r"""What a pass is trained on: the true loss, or a teacher's logits of the same batch.
+
+The teacher is the largest sub-network as it is, or the model that training began with.
 
     forward:  T² Σ_v p_v (log p_v − log q_v)        reverse:  T² Σ_v q_v (log q_v − log p_v)
 
@@ -69,7 +71,7 @@ def predict(model: PreTrainedModel, batch: Batch, *, is_decoder: bool) -> Predic
 
 
 def teacher_of(logits_NV: Tensor, distillation: DistillationConfig) -> Teacher:
-    """What the largest sub-network's logits teach, without a way back to its weights."""
+    """What the logits of a teacher teach, without a way back to its weights."""
     logits_NK, indices_NK = logits_NV.detach(), None
     if distillation.top_k is not None and distillation.top_k < logits_NV.shape[1]:
         logits_NK, indices_NK = logits_NK.topk(distillation.top_k, dim=-1)

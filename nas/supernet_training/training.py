@@ -163,7 +163,8 @@ class _Loop:
         model: str,
     ) -> None:
         self._supernet, self._curriculum, self._config = supernet, curriculum, config
-        self._accelerator, self._path, self._model = accelerator, path, model
+        self._accelerator, self._path = accelerator, path
+        self._model, self._data = model, curriculum.data.fingerprint
         self._adapters: Adapters | None = None
         if config.lora is None:
             supernet.model.requires_grad_(True)
@@ -183,7 +184,7 @@ class _Loop:
         self._bad = BadSteps(limit=config.max_bad_steps)
         self.losses: list[tuple[float, float, float]] = []
         if path.exists():
-            self._restore(Checkpoint.load(path, model=model))
+            self._restore(Checkpoint.load(path, model=model, data=self._data))
         for parameter in self._parameters.values():
             parameter.grad = torch.zeros_like(parameter)
         supernet.model.train()
@@ -229,6 +230,7 @@ class _Loop:
                 num_bad=self._bad.num_in_a_row,
                 num_skipped=self._bad.num_skipped,
                 losses=self.losses,
+                data=self._data,
             ).save(self._path)
         self._accelerator.wait_for_everyone()
 

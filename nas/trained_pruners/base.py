@@ -1,5 +1,6 @@
 """Methods that train while they prune: what comes of them has weights of its own."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +58,20 @@ def require_counts(name: str, *, least: int = 1, **counts: int) -> None:
         if count < least:
             raise PrunerInputError(
                 f"The option {option} of the pruner {name} must be at least {least}, got {count}; raise it."
+            )
+
+
+def require_numbers(name: str, *, may_be_zero: bool = False, **numbers: float) -> None:
+    """Checks options that are finite numbers above 0.
+
+    Raises:
+        PrunerInputError: One is below, infinite or NaN, or 0 where it must not be.
+    """
+    for option, number in numbers.items():
+        if not 0 <= number < math.inf or (number == 0 and not may_be_zero):
+            rule, remedy = ("of at least 0", "0 leaves it out") if may_be_zero else ("above 0", "keep its default")
+            raise PrunerInputError(
+                f"The option {option} of the pruner {name} must be a finite number {rule}, got {number}; {remedy}."
             )
 
 

@@ -6,10 +6,11 @@ import numpy as np
 
 from nas.flop import FlopConfig, Step, flop
 from nas.flop.bands import sizes_of_bands
+from nas.flop.config import MIN_STEPS, PRECISIONS
 from nas.long_work.session import NOWHERE, TrainingPlace
-from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
+from nas.pruners import BudgetTooSmallError, Evidence, PrunerInputError, UnitCosts
 from nas.supernet.training import OnStep, TrainingStep
-from nas.trained_pruners.base import TrainedSubNetwork, require_counts, require_parameters
+from nas.trained_pruners.base import TrainedSubNetwork, require_counts, require_numbers, require_parameters
 from search_spaces.embedding import Band
 from search_spaces.sub_network import SubNetwork
 
@@ -19,7 +20,7 @@ class FlopPruner:
     """Trains factors whose gates close one by one.
 
     Attributes:
-        steps: Of training.
+        steps: Of training, 10 at least.
         learning_rate: Highest rate of the weights.
         mixed_precision: ``no``, ``bf16`` or ``fp16``.
         embedding_bands: Into how many bands of tokens, by frequency, the embedding is cut to be pruned as well; 0
@@ -29,7 +30,7 @@ class FlopPruner:
         tensorboard: Whether scalars are written, where there is a place for them.
 
     Raises:
-        PrunerInputError: A count below 1, or fewer than no bands.
+        PrunerInputError: A number out of its range, or a precision that is none.
     """
 
     steps: int = 500
@@ -41,8 +42,15 @@ class FlopPruner:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        require_counts("flop", least=MIN_STEPS, steps=self.steps)
         require_counts("flop", checkpoint_every=self.checkpoint_every, max_bad_steps=self.max_bad_steps)
         require_counts("flop", least=0, embedding_bands=self.embedding_bands)
+        require_numbers("flop", learning_rate=self.learning_rate)
+        if self.mixed_precision not in PRECISIONS:
+            raise PrunerInputError(
+                f"The option mixed_precision of the pruner flop must be one of {', '.join(PRECISIONS)}, got "
+                f"{self.mixed_precision!r}; choose one of these."
+            )
 
     def __call__(
         self, evidence: Evidence, costs: UnitCosts, budget: float, *, on_step: OnStep, place: TrainingPlace = NOWHERE

@@ -11,7 +11,7 @@ from nas.grain.embedding import bands_of
 from nas.long_work.session import NOWHERE, TrainingPlace
 from nas.pruners import BudgetTooSmallError, Evidence, UnitCosts
 from nas.supernet.training import OnStep, TrainingStep
-from nas.trained_pruners.base import TrainedSubNetwork, require_counts, require_parameters
+from nas.trained_pruners.base import TrainedSubNetwork, require_counts, require_numbers, require_parameters
 from search_spaces.sub_network import SubNetwork
 
 
@@ -32,7 +32,7 @@ class GrainPruner:
         tensorboard: Whether scalars are written, where there is a place for them.
 
     Raises:
-        PrunerInputError: A count or a rank below 1.
+        PrunerInputError: A count or a rank below 1, or another number out of its range.
     """
 
     steps: int = 500
@@ -47,7 +47,11 @@ class GrainPruner:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        require_counts("grain", checkpoint_every=self.checkpoint_every, max_bad_steps=self.max_bad_steps)
+        require_counts(
+            "grain", steps=self.steps, checkpoint_every=self.checkpoint_every, max_bad_steps=self.max_bad_steps
+        )
+        require_numbers("grain", learning_rate=self.learning_rate, temperature=self.temperature)
+        require_numbers("grain", may_be_zero=True, hidden_weight=self.hidden_weight)
         if self.embedding_rank is not None:
             require_counts("grain", embedding_rank=self.embedding_rank)
 

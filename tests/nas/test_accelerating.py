@@ -1,5 +1,6 @@
 import pytest
 import torch
+from accelerate import PartialState
 from torch import nn
 
 from nas.accelerating import AcceleratorError, accelerator_for, batch_of_step, parameter_groups
@@ -22,9 +23,31 @@ def test_fp16_needs_a_gpu() -> None:
         accelerator_for("cpu", "fp16")
 
 
-def test_a_second_precision_in_a_process_is_refused() -> None:
+def test_each_training_of_a_process_has_its_own_precision() -> None:
+    for precision in ("no", "bf16", "bf16", "no"):
+        accelerator = accelerator_for("cpu", precision)
+        assert (accelerator.mixed_precision, accelerator.device.type) == (precision, "cpu")
+        with accelerator.autocast():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype is (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def test_processes_launched_together_stay_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator_for("cpu", "no")
-    with pytest.raises(AcceleratorError, match=r"train in one precision .*, got mixed_precision bf16 on cpu after oth"):
+    PartialState().debug = True  # which one made anew would not have
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    assert accelerator_for("cpu", "bf16").state.debug
+    monkeypatch.setattr("nas.accelerating.pick_device", lambda _: torch.device("meta"))
+    with pytest.raises(AcceleratorError, match="together must train on one kind of device, got meta after cpu; start"):
+        accelerator_for("meta", "bf16")
+
+
+def test_a_precision_that_the_device_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: object) -> None:
+        raise ValueError("bf16 requires a supported device.")
+
+    monkeypatch.setattr("nas.accelerating.Accelerator", refuse)
+    with pytest.raises(AcceleratorError, match=r"got bf16 on cpu \(bf16 requires a supported device\); set 'no'"):
         accelerator_for("cpu", "bf16")
 
 

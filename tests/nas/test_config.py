@@ -282,6 +282,7 @@ def test_a_recovery_of_finalists_is_resolved_with_all_its_options() -> None:
     assert config.recovery.is_of_finalists
     assert config.recovery.options == {**asdict(LoraDistillation()), "steps": 7}
     assert parse_config(config.to_yaml()) == config
+    assert parse_config(with_keys(), ["recovery={type: lora_distillation, alpha: 2e1}"]).recovery.options["alpha"] == 20
     assert not parse_config(with_keys(recovery={"type": "refit"})).recovery.is_of_finalists
 
 

@@ -16,6 +16,7 @@ from nas.preparation import (
     make_recoverer,
     require_tensorboard_if_asked,
 )
+from nas.supernet.importance import ImportanceError
 from nas.supernet.supernet import Supernet
 from tests.evaluators import tiny
 
@@ -61,6 +62,20 @@ def test_examples_longer_than_the_context(data: Path) -> None:
     data.write_text(json.dumps({"text": "w1 " * 500, "label": 0}) + "\n")
     with pytest.raises(EvaluationError, match="reads at most max_position_embeddings="):
         calibration_examples(encoder(), importance(data, max_tokens=400))
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model(data: Path, tmp_path: Path) -> None:
+    rule = r"knows the tokens below vocab_size=32, got the token \d+ from the tokenizer beside it; save the model's own"
+    small = encoder()
+    small.model.resize_token_embeddings(32)
+    data.write_text(json.dumps({"text": "w50 w1", "label": 0}) + "\n")
+    with pytest.raises(ImportanceError, match=rule):
+        calibration_examples(small, importance(data))
+    decoder = Supernet(tiny.llama(), tiny.tokenizer())
+    decoder.model.resize_token_embeddings(32)
+    (tmp_path / "text.txt").write_text(tiny.text(400))
+    with pytest.raises(ImportanceError, match=rule):
+        calibration_examples(decoder, ImportanceConfig(text=tmp_path / "text.txt", sequence_tokens=16))
 
 
 def test_examples_without_a_tokenizer(data: Path) -> None:

@@ -19,6 +19,7 @@ from nas.commands.search import run_search
 from nas.config import parse_config
 from nas.export.bundle import export_bundle
 from nas.long_work.checkpoint import CheckpointError
+from nas.long_work.stopping import TrainingStoppedError
 from nas.preparation import PreparationError, prepare
 from nas.pruning import prepare_pruning
 from nas.run import Run
@@ -192,6 +193,24 @@ def test_sigterm_ends_the_command_with_a_sentence(model: Path, tmp_path: Path) -
     assert (tmp_path / "o" / CHECKPOINT).exists()
 
 
+def test_sigterm_in_the_last_step_is_not_forgotten(model: Path, tmp_path: Path) -> None:
+    """The supernet is written, and nothing that was to come after it is done."""
+    (tmp_path / "s.yaml").write_text(json.dumps(search_record(model)))
+    folder, console = tmp_path / "run", Console(stderr=True)
+
+    def stop(_: object, step: SupernetStep) -> None:
+        if step.number == step.num_steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nas.commands.search.TrainingProgress.__call__", stop)
+        with pytest.raises(TrainingStoppedError, match=r"in its last step, and did with the supernet whole in .*; go"):
+            run_search(tmp_path / "s.yaml", out=folder, overrides=[], resume=False, console=console)
+    assert (RunDirectory(folder).supernet_path / RECORD).exists()
+    run_search(tmp_path / "s.yaml", out=folder, overrides=[], resume=True, console=console)
+    assert len(Run.open(folder).trials) == 3
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_does_on_twice_the_batches(model: Path, tmp_path: Path) -> None:
     """Batches are numbered through processes as they are through accumulation; up to the order of sums."""
@@ -214,6 +233,12 @@ def test_what_is_done_is_left_as_it_is(model: Path, tmp_path: Path) -> None:
     assert told == []
 
 
+def test_what_is_done_needs_no_accelerator(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = train_supernet(settings(model, mixed_precision="bf16"), tmp_path / "out", resume=False)
+    monkeypatch.setattr("nas.train_supernet.accelerator_for", lambda *_: 1 / 0)
+    assert train_supernet(settings(model, mixed_precision="bf16"), tmp_path / "out", resume=True) == record
+
+
 def test_another_config_is_refused(model: Path, tmp_path: Path) -> None:
     train_supernet(settings(model), tmp_path / "out", resume=False)
     train_supernet(settings(model, checkpoint_every=1, max_bad_steps=2), tmp_path / "out", resume=True)
@@ -224,12 +249,43 @@ def test_another_config_is_refused(model: Path, tmp_path: Path) -> None:
         train_supernet(settings(model), tmp_path / "out", resume=True)
 
 
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_training_from_before_a_key_was_known_goes_on_with_its_default(
+    model: Path, tmp_path: Path, is_done: bool
+) -> None:
+    record = train_supernet(settings(model), tmp_path / "out", resume=False)
+    written = (tmp_path / "out" / CONFIG).read_text()
+    assert "teacher: largest" in written
+    (tmp_path / "out" / CONFIG).write_text(written.replace("  teacher: largest\n", ""))
+    if not is_done:
+        (tmp_path / "out" / RECORD).unlink()
+    assert train_supernet(settings(model), tmp_path / "out", resume=True)["training"] == record["training"]
+    with pytest.raises(TrainingError, match=r"'distillation' was .*'largest'.* and is now .*'original'"):
+        train_supernet(settings(model, distillation={"teacher": "original"}), tmp_path / "out", resume=True)
+
+
+def test_a_config_that_is_none_any_more_is_compared_as_it_stands(model: Path, tmp_path: Path) -> None:
+    train_supernet(settings(model), tmp_path / "out", resume=False)
+    with (tmp_path / "out" / CONFIG).open("a") as file:
+        file.write("zeal: 3\n")
+    with pytest.raises(TrainingError, match=r"'zeal' was 3 and is now None; undo the change"):
+        train_supernet(settings(model), tmp_path / "out", resume=True)
+
+
 def test_a_folder_in_use_is_refused(model: Path, tmp_path: Path) -> None:
     train_supernet(settings(model), tmp_path / "out", resume=False)
     with pytest.raises(TrainingError, match=r"needs a new or empty folder, and .*out is in use; go on with it by --re"):
         train_supernet(settings(model), tmp_path / "out", resume=False)
     with pytest.raises(TrainingError, match=r"new or empty folder, and .*model is in use; choose another"):
         train_supernet(settings(model), model, resume=True)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_kill_while_the_config_is_written(model: Path, tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f".{CONFIG}.tmp").write_text("mod")
+    train_supernet(settings(model, steps=1), tmp_path / "out", resume=resume)
+    assert not (tmp_path / "out" / f".{CONFIG}.tmp").exists()
 
 
 def test_another_model_at_the_same_place_is_refused(model: Path, tmp_path: Path) -> None:
@@ -252,6 +308,14 @@ def test_a_short_text_is_refused(model: Path, tmp_path: Path) -> None:
         train_supernet(settings(model, batch_size=64), tmp_path / "out", resume=False)
     with pytest.raises(ImportanceError, match=r"The training text must be a readable UTF-8 file, got nowhere.txt"):
         train_supernet(settings(model, text="nowhere.txt"), tmp_path / "out2", resume=False)
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(model: Path, tmp_path: Path) -> None:
+    small = tiny.llama()
+    small.resize_token_embeddings(32)
+    small.save_pretrained(model)
+    with pytest.raises(ImportanceError, match=r"tokens below vocab_size=32, got the token \d+ from the tokenizer"):
+        train_supernet(settings(model), tmp_path / "out", resume=False)
 
 
 def test_an_encoder_learns_examples_and_no_text(tmp_path: Path) -> None:
@@ -322,6 +386,18 @@ def test_a_search_trains_its_supernet_first_and_exports_it(
     exported = Supernet.load(tmp_path / "exported", device="cpu").model.state_dict()
     trained = Supernet.load(alone, device="cpu").model.state_dict()
     assert all(torch.equal(exported[name], trained[name]) for name in trained)
+
+
+def test_a_search_may_train_its_supernet_and_its_seeds_in_other_precisions(model: Path, tmp_path: Path) -> None:
+    record = search_record(model)
+    record["supernet_training"]["mixed_precision"] = "bf16"
+    record["strategy"]["seeds"] = ["flop"]
+    record["trained_pruners"] = {"flop": {"steps": 10, "mixed_precision": "no"}}
+    (tmp_path / "s.yaml").write_text(json.dumps(record))
+    folder, console = tmp_path / "run", Console(stderr=True)
+    run_search(tmp_path / "s.yaml", out=folder, overrides=[], resume=False, console=console)
+    assert [trial.source for trial in Run.open(folder).trials][2:] == ["flop"]
+    run_search(tmp_path / "s.yaml", out=folder, overrides=[], resume=True, console=console)
 
 
 def test_a_config_without_training_is_searched_as_it_is(model: Path, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from nas.flop import FlopConfig, FlopError
         ({"embedding_bands": -1}, "embedding_bands must be at least 0, got -1"),
         ({"num_whitening_batches": -1}, "num_whitening_batches must be at least 0, got -1"),
         ({"max_bad_steps": 0}, "max_bad_steps must be at least 1, got 0"),
-        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, got 0"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, got 0; raise it"),
+        ({"curvature": float("nan")}, "curvature must be a finite number of at least 0, got nan; 0 leaves it out"),
+        ({"mixed_precision": "foo"}, "mixed_precision must be one of no, bf16, fp16, got 'foo'; set 'no'"),
     ],
 )
 def test_numbers_out_of_range(options: dict[str, Any], message: str) -> None:

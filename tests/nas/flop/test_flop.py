@@ -12,6 +12,8 @@ from nas.flop import FlopConfig, FlopError, Step, flop, train_sub_network
 from nas.flop.training import Loop
 from nas.supernet.supernet import Supernet
 from search_spaces.low_rank import uniform_ranks, weights_kept
+from search_spaces.sub_network import SubNetwork
+from tests.evaluators.encoder_tasks import tiny_encoders
 from tests.nas.supernet.test_supernet import assert_equal_logits, logits_of, num_parameters, random_ranking
 from tests.nas.supernet.tiny_models import batches_of, tiny_model, token_ids
 
@@ -120,6 +122,15 @@ def _infinitely_steep(model: Any) -> torch.Tensor:
 def test_nothing_to_train_on() -> None:
     with pytest.raises(FlopError, match="must have a batch to train on, got none; give a longer text"):
         flop(Supernet(tiny_model("llama")), [], config())
+
+
+def test_an_encoder_without_labels() -> None:
+    supernet = Supernet(tiny_encoders.bert("classification"))
+    labelled = Batch(inputs={"input_ids": token_ids(8)}, labels={"labels": torch.zeros(8, dtype=torch.int64)})
+    with pytest.raises(FlopError, match=r"learns an encoder's labels, got examples without; give importance\.examples"):
+        flop(supernet, [labelled, labelled.unlabelled], config())
+    with pytest.raises(FlopError, match="learns an encoder's labels, got examples without"):
+        train_sub_network(supernet, SubNetwork.full(supernet.shape), [labelled.unlabelled], config())
 
 
 def test_a_target_below_rank_one() -> None:

@@ -20,7 +20,12 @@ def test_density_falls_by_a_cubic_curve_between_two_shares_of_the_steps() -> Non
         ({"prune_from": 0.5}, r"begin before they end.*prune_from=0.5 and prune_until=0.4; choose 0.2 and 0.4"),
         ({"num_steps": 0}, r"num_steps must be at least 1, got 0"),
         ({"max_bad_steps": 0}, r"max_bad_steps must be at least 1, got 0"),
-        ({"checkpoint_every": 0}, r"checkpoint_every must be at least 1, got 0"),
+        ({"checkpoint_every": 0}, r"checkpoint_every must be at least 1, got 0; raise it"),
+        ({"learning_rate": -1.0}, r"learning_rate must be a finite number above 0, got -1.0; leave it at its default"),
+        ({"temperature": 0.0}, r"temperature must be a finite number above 0, got 0.0"),
+        ({"temperature": float("inf")}, r"temperature must be a finite number above 0, got inf"),
+        ({"hidden_weight": float("nan")}, r"hidden_weight must be a finite number of at least 0, got nan; 0 leaves it"),
+        ({"smoothing": 1.0}, r"smoothing must lie between 0 and 1, 1 excluded, got 1.0; 0.998 is usual"),
     ],
 )
 def test_numbers_out_of_their_range(settings: dict[str, float], message: str) -> None:

@@ -37,3 +37,15 @@ def test_examples_come_batch_by_batch() -> None:
     drawn = [int(data.batch(number).inputs["input_ids"][0, 0]) for number in range(8)]
     assert sorted(drawn[:4]) == sorted(drawn[4:]) == [0, 1, 2, 3]
     assert drawn[:4] != drawn[4:]
+
+
+def test_data_are_named_by_all_that_they_hold() -> None:
+    data = Sequences(ids_ST=IDS_ST, batch_size=3, seed=0)
+    assert data.fingerprint == Sequences(ids_ST=IDS_ST.clone(), batch_size=3, seed=0).fingerprint
+    assert data.fingerprint != Sequences(ids_ST=IDS_ST.flip(0), batch_size=3, seed=0).fingerprint
+    ids = {"input_ids": torch.ones(1, 2, dtype=torch.int64)}
+    named = [
+        Examples(batches=[Batch(inputs=ids, labels={"labels": torch.tensor([label])})], seed=0).fingerprint
+        for label in (0, 0, 1)
+    ]
+    assert named[0] == named[1] != named[2]

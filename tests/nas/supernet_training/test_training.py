@@ -182,11 +182,20 @@ def test_the_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
         trained(tmp_path / "c", steps=2, lora={"rank": 2})
 
 
+def test_the_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path / "c", steps=1)
+    other = Sequences(ids_ST=counting() + 1, batch_size=4, seed=0)
+    with pytest.raises(CheckpointError, match=r"text or the examples that it began with, and those of .* were others"):
+        trained(tmp_path / "c", steps=2, data=other)
+
+
 def test_two_small_batches_are_one_large_batch(tmp_path: Path) -> None:
     """Gradients accumulate to the mean: SGD-like check through the losses of an evaluation-mode model."""
     ids = counting()[:4]
 
     class Fixed:
+        fingerprint = "fixed"
+
         def __init__(self, size: int) -> None:
             self.size = size
 
