@@ -254,7 +254,7 @@ def test_a_text_is_cut_or_refused(data: Path, second: str | None, needed: int) -
     words = tiny_encoders.tokenizer()
     task = Classification(data=data, second_text_column=second, max_tokens=needed)
     assert {batch.inputs["input_ids"].shape[1] for batch in task.batches(words, NAMES, batch_size=4)} == {needed}
-    with pytest.raises(EvaluationError, match=rf"leave room for a text .*, {needed} in all, got {needed - 1}; raise it"):
+    with pytest.raises(EvaluationError, match=rf"leave room for a text .*, {needed} in all, got {needed - 1}; raise"):
         replace(task, max_tokens=needed - 1).batches(words, NAMES, batch_size=4)
 
 
