@@ -111,7 +111,8 @@ def test_an_answer_does_not_lie_in_padding(temperature: float) -> None:
     found = distillation_loss(learnt, taught, torch.tensor([[True, True, False]]), temperature=temperature)
     both = [{name: logits[:, :2] for name, logits in one.items()} for one in (learnt, taught)]
     expected = distillation_loss(*both, torch.tensor([[True, True]]), temperature=temperature)
-    assert float(found) == pytest.approx(float(expected), abs=1e-6) > 0
+    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+    assert found > 0
 
 
 def test_in_bfloat16_the_weights_stay_float32_and_are_near() -> None:
