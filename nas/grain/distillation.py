@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.inputs import PADDED_LOGIT, Batch
+from evaluators.inputs import Batch
+from nas.supernet.prediction_divergence import prediction_divergence
 from search_spaces.sub_network import SubNetwork
-
-_PREDICTIONS = ("logits", "start_logits", "end_logits")
 
 
 def soft_cross_entropy(student: Any, teacher: Any, batch: Batch, temperature: float) -> Tensor:
@@ -32,17 +31,7 @@ def soft_cross_entropy(student: Any, teacher: Any, batch: Batch, temperature: fl
         batch: That batch.
         temperature: T.
     """
-    names = [name for name in _PREDICTIONS if name in teacher]
-    losses = []
-    for name in names:
-        ours, theirs = student[name].float(), teacher[name].float()
-        if name != "logits":  # the classes are the tokens
-            ours, theirs = (one.masked_fill(~batch.tokens_BT, PADDED_LOGIT) for one in (ours, theirs))
-        elif ours.dim() == 3:
-            ours, theirs = ours[batch.tokens_BT], theirs[batch.tokens_BT]
-        ours, theirs = (functional.log_softmax(one / temperature, dim=-1) for one in (ours, theirs))
-        losses.append(functional.kl_div(ours, theirs, reduction="batchmean", log_target=True))
-    return torch.stack(losses).mean() * temperature**2
+    return prediction_divergence(student, teacher, batch.tokens_BT, temperature=temperature)
 
 
 class HiddenStates(nn.Module):

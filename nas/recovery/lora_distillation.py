@@ -19,11 +19,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
-from evaluators.inputs import PADDED_LOGIT, Batch
+from evaluators.inputs import Batch
 from nas.accelerating import batch_of_step
 from nas.long_work import without_free
 from nas.long_work.bad_steps import BadSteps
@@ -33,6 +32,7 @@ from nas.recovery.base import RecoveryError
 from nas.recovery.finalists import require_batches
 from nas.recovery.lora import adapted
 from nas.supernet.own_weights import OwnWeights
+from nas.supernet.prediction_divergence import ENDS, prediction_divergence
 from nas.supernet.supernet import Supernet
 from nas.supernet.training import OnStep, TrainingStep, untold
 from search_spaces.sub_network import SubNetwork
@@ -232,24 +232,8 @@ def distillation_loss(learnt: Any, taught: Any, tokens_BT: Tensor, *, temperatur
     Raises:
         RecoveryError: The model has no logits.
     """
-    if "start_logits" in taught:
-        pairs = [
-            (own.float().masked_fill(~tokens_BT, PADDED_LOGIT), wanted.float().masked_fill(~tokens_BT, PADDED_LOGIT))
-            for own, wanted in ((learnt[name], taught[name]) for name in ("start_logits", "end_logits"))
-        ]
-        return (_divergence(*pairs[0], temperature) + _divergence(*pairs[1], temperature)) / 2
-    if "logits" not in taught:
+    if "logits" not in taught and ENDS[0] not in taught:
         raise RecoveryError(
             "Distillation needs a model with logits, and this one has none; load it with the head of its task."
         )
-    own, wanted = learnt["logits"], taught["logits"]
-    if wanted.dim() == 3:
-        own, wanted = own[tokens_BT], wanted[tokens_BT]
-    return _divergence(own.float(), wanted.float(), temperature)
-
-
-def _divergence(own_PV: Tensor, wanted_PV: Tensor, temperature: float) -> Tensor:
-    own_PV = functional.log_softmax(own_PV / temperature, dim=-1)
-    wanted_PV = functional.log_softmax(wanted_PV / temperature, dim=-1)
-    loss = functional.kl_div(own_PV, wanted_PV, reduction="batchmean", log_target=True)
-    return temperature**2 * loss
+    return prediction_divergence(learnt, taught, tokens_BT, temperature=temperature)

@@ -24,12 +24,10 @@ from torch.nn import functional
 from evaluators.inputs import IGNORED, PADDED_LOGIT, Batch
 from nas.supernet.importance.base import ImportanceError, Scores
 from nas.supernet.masking import UnitScales, scaled
+from nas.supernet.prediction_divergence import ENDS
 from nas.supernet.supernet import Supernet
 from search_spaces.shape import SupernetShape
 from search_spaces.sub_network import SubNetwork
-
-_ENDS = ("start_logits", "end_logits")
-"""Outputs of question answering, whose classes are the tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,8 +118,8 @@ def _any_loss(supernet: Supernet, batch: Batch) -> Tensor:
     outputs = supernet.model(**batch.inputs)
     if supernet.family.is_decoder:
         return _next_token_loss(_logits(supernet, outputs), batch)
-    if _ENDS[0] in outputs:
-        ends = (outputs[name].float().masked_fill(~batch.tokens_BT, PADDED_LOGIT) for name in _ENDS)
+    if ENDS[0] in outputs:
+        ends = (outputs[name].float().masked_fill(~batch.tokens_BT, PADDED_LOGIT) for name in ENDS)
         return torch.stack([_self_loss(logits_BT) for logits_BT in ends]).mean()
     logits = _logits(supernet, outputs)
     # One prediction a token (token classification) or one an example; padding predicts nothing.
