@@ -17,6 +17,8 @@ _PREFIXES: dict[str, tuple[tuple[float, str], ...]] = {
 _COST_UNITS = frozenset({*_PREFIXES, "J", "J/token"})
 # Scores of a model that has been cut too far span orders of magnitude (perplexity 12 to 40,000).
 _LOGARITHMIC_FROM_RATIO = 30.0
+# Digits before that are read; beyond, a column of them is as wide as a table.
+_EXPONENT_FROM = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +44,25 @@ class Reading:
 
     @property
     def text(self) -> str:
-        """Such as ``4.12 ± 0.03``, without the unit."""
+        """Such as ``4.12 ± 0.03`` or ``4.4e10 ± 2.3e10``, without the unit."""
         if self.value is None:
             return "–"
+        if abs(self.value) >= _EXPONENT_FROM:
+            return self._with_exponent(math.floor(math.log10(abs(self.value))))
         if not self.half_width:
             return f"{self.value:,.{_decimals(self.value, significant=4)}f}"
         # Two digits of the uncertainty, and the value to the same place: more would be noise.
         decimals = _decimals(self.half_width, significant=2)
         return f"{self.value:,.{decimals}f} ± {self.half_width:,.{decimals}f}"
+
+    def _with_exponent(self, exponent: int) -> str:
+        assert self.value is not None
+        value = self.value / 10**exponent
+        if not self.half_width:
+            return f"{value:.3f}e{exponent}"
+        half_width = self.half_width / 10**exponent
+        decimals = min(3, _decimals(half_width, significant=2))
+        return f"{value:.{decimals}f}e{exponent} ± {half_width:.{decimals}f}e{exponent}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,19 @@ for (const budgets of lists) {
 }
 done(found);
 """
+# Of axes, filled as the chart is drawn; a measurement may have a name as long as its task's.
+NUM_CHOICES = "return document.querySelectorAll('.choices option').length;"
+ADD_LONG_CHOICES = """
+for (const select of document.querySelectorAll(".choices select")) select.add(new Option("a long name ".repeat(6)));
+"""
+# What a card hides, or what lies over its edge; that tables scroll within theirs is meant.
+BEYOND_THEIR_CARD = """
+const inner = (card) => card.getBoundingClientRect().right - parseFloat(getComputedStyle(card).paddingRight) + 1;
+return [...document.querySelectorAll("section select, section input, section button, section .plot")]
+  .filter((one) => one.checkVisibility() && !one.closest(".scroll"))
+  .filter((one) => one.getBoundingClientRect().right > inner(one.closest("section")))
+  .map((one) => `${one.tagName} ${one.id || one.type || one.textContent.trim()}`);
+"""
 
 
 class Server:
@@ -391,10 +404,14 @@ def test_every_page_fits_a_phone(browser: Browser, finished: str) -> None:
     browser.log_in()
     metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    for path in ("/", f"/searches/{finished}", f"/compare?ids={finished}", "/submit", "/login"):
+    for path in ("/", f"/searches/{finished}", f"/compare?ids={finished}", "/submit", "/no/such/page", "/login"):
         browser.open(path)
         until(lambda: browser.text("#who"), what="the page") if path != "/login" else browser.find("main")
+        if path.startswith(("/searches", "/compare")):
+            until(lambda: browser.run(NUM_CHOICES) >= 4, what="the choices of axes")
+            browser.run(ADD_LONG_CHOICES)
         assert browser.run("return document.documentElement.scrollWidth") == 360, path
+        assert browser.run(BEYOND_THEIR_CARD) == [], path
 
 
 def test_a_reader_of_another_owner_sees_nothing_and_can_submit_nothing(browser: Browser, finished: str) -> None:

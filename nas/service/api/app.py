@@ -21,7 +21,7 @@ from nas.service.api.news import News
 from nas.service.api.routes import check_routes, search_routes
 from nas.service.api.sessions import session_routes
 from nas.service.api.views import view_routes
-from nas.service.dashboard import dashboard_routes
+from nas.service.dashboard import dashboard_routes, page_for_nothing
 from nas.service.database import Database
 from nas.service.exports import Exports
 from nas.service.limits import RateLimiter
@@ -89,7 +89,7 @@ def create_app(database: Database, policy: Policy, artifacts: ArtifactStore) -> 
 
     app.add_middleware(LimitSize, max_bytes=policy.max_body_bytes)
     app.add_middleware(Observe, metrics=app.state.metrics)
-    problems.install(app)
+    problems.install(app, page_for_nothing=page_for_nothing)
     for routes in (health_routes, session_routes, check_routes, search_routes, view_routes, export_routes):
         app.include_router(routes)
     app.include_router(dashboard_routes)

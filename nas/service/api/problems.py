@@ -1,10 +1,11 @@
 """Errors as RFC 9457 problem details: what is wrong, in a sentence, and of which kind."""
 
 import math
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -86,8 +87,13 @@ KINDS: dict[type[Exception], tuple[int, str]] = {
 """Status and kind of every error that a route may raise."""
 
 
-def install(app: FastAPI) -> None:
-    """Answers every error of the app with problem details."""
+def install(app: FastAPI, *, page_for_nothing: Callable[[Request], Response | None]) -> None:
+    """Answers every error of the app with problem details.
+
+    Args:
+        app: The service's.
+        page_for_nothing: What a browser is shown that asks for a path which there is not; None for other clients.
+    """
 
     def answer(request: Request, error: Exception) -> JSONResponse:
         status, kind = next(found for known, found in KINDS.items() if isinstance(error, known))
@@ -100,10 +106,12 @@ def install(app: FastAPI) -> None:
             headers["Retry-After"] = str(RETRY_AFTER_S)
         return problem(request, status, kind, " ".join(str(error).split()), headers)
 
-    def answer_http(request: Request, error: Exception) -> JSONResponse:
+    def answer_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         headers, path, detail = dict(error.headers or {}), request.url.path, str(error.detail)
         if detail == HTTPStatus.NOT_FOUND.phrase:  # the framework's own words, which say no more than the status
+            if page := page_for_nothing(request):
+                return page
             detail = f"A path must be one that this service has, got {path!r}; /docs lists them."
         elif detail == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
             detail = f"{path} takes {headers.get('Allow', 'other methods')} only, got {request.method}; see /docs."

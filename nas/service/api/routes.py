@@ -202,6 +202,11 @@ async def events(
     number: Annotated[int, Depends(_last_seen)],
 ) -> StreamingResponse:
     """Server-sent events: ``state``, ``trial``, ``front`` and ``log``, numbered by ``id``, until the search is over."""
+    if number > record.num_events:  # of another search, or the database was put back: waiting would never end
+        raise ParameterError(
+            f"A stream must go on after an event that there is, up to {record.num_events} now, got {number}; leave it "
+            "out to begin anew."
+        )
     following = _following(request.app.state.news, record.id, number)
     return StreamingResponse(following, media_type=EVENT_STREAM, headers=_UNBUFFERED)
 

@@ -1,5 +1,5 @@
 """The service in a browser: pages that ask the API and load nothing from elsewhere."""
 
-from nas.service.dashboard.routes import dashboard_routes
+from nas.service.dashboard.routes import dashboard_routes, page_for_nothing
 
-__all__ = ["dashboard_routes"]
+__all__ = ["dashboard_routes", "page_for_nothing"]

@@ -34,6 +34,8 @@ PAGES = (
     Page(name="submit", path="/submit", title="New search"),
     Page(name="login", path="/login", title="Log in"),
 )
+NOTHING = Page(name="nothing", path="", title="No such page")
+"""Shown at every path that there is not."""
 
 
 @cache

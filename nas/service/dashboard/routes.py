@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
 
 from nas.service.dashboard import files
-from nas.service.dashboard.files import File
-from nas.service.dashboard.pages import PAGES, Page, html_of
+from nas.service.dashboard.files import MEDIA_TYPES, File
+from nas.service.dashboard.pages import NOTHING, PAGES, Page, html_of
 
 # Plotly makes itself a style element without a text and fills it by script, allowed by the hash of nothing, and it
 # writes style attributes.
@@ -48,6 +48,13 @@ def static(request: Request, name: str) -> Response:
     if name not in files.names():
         raise HTTPException(404, "A page must load files that there are, and this is none; reload the page.")
     return _answer(request, files.static_file(name))
+
+
+def page_for_nothing(request: Request) -> Response | None:
+    """What a browser gets where there is no page; None for a client that does not ask for HTML, such as a program."""
+    if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+        return None
+    return Response(html_of(NOTHING).content, 404, HEADERS, MEDIA_TYPES[".html"])
 
 
 def _answer(request: Request, file: File) -> Response:

@@ -21,6 +21,11 @@ class TestReading:
             (Reading(value=40000.0), "40,000"),
             (Reading(value=0.0), "0"),
             (Reading(value=1.0, low=1.0, high=1.0), "1.000"),
+            (Reading(value=44_444_267_749.0, low=21e9, high=67e9), "4.4e10 ± 2.3e10"),
+            (Reading(value=2.5e6, low=2.4999e6, high=2.5001e6), "2.500e6 ± 0.000e6"),
+            (Reading(value=3e6, low=-4e7, high=4.6e7), "3e6 ± 43e6"),
+            (Reading(value=999_999.0), "999,999"),
+            (Reading(value=-1e300), "-1.000e300"),
             (Reading(value=None), "–"),
         ],
     )

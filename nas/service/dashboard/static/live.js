@@ -36,7 +36,8 @@ export function follow(id, after, { onEvent, onStatus }) {
     while (!closed) {
       await pause(RETRY_S);
       try {
-        await ask(searchPath(id));
+        const { num_events: newest } = await ask(searchPath(id));
+        last = Math.min(last, newest); // less than before where the database was put back
         if (!closed) open();
         return;
       } catch (error) {

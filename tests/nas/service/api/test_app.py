@@ -198,6 +198,9 @@ def test_events_come_in_order_and_go_on_after_the_last(client: TestClient, datab
     for header in ("x", "-1", "9" * 19, "٣"):
         answer = client.get(path, headers={"Last-Event-ID": header.encode()})
         assert "must be the id of an event" in problem(answer, 422, "parameter")
+    assert client.get(path, params={"after": len(everything)}).text == ""
+    beyond = client.get(path, params={"after": len(everything) + 1})
+    assert f"up to {len(everything)} now" in problem(beyond, 422, "parameter")
 
 
 def test_cancelling_a_search_that_waits_ends_it(client: TestClient, database: Database) -> None:
@@ -228,6 +231,10 @@ def test_an_id_that_is_none_is_refused_and_one_that_is_unknown_not_found(client:
     assert problem(client.get("/v2"), 404, "http") == (
         "A path must be one that this service has, got '/v2'; /docs lists them."
     )
+    shown = client.get("/v2", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (shown.status_code, shown.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "No such page" in shown.text
+    assert "'self'" in shown.headers["content-security-policy"]
     refused = client.post("/v1/searches/0/events")
     assert problem(refused, 405, "http") == "/v1/searches/0/events takes GET only, got POST; see /docs."
 

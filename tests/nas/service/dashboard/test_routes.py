@@ -154,7 +154,7 @@ def test_compressed_only_for_those_who_can_read_it(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing.js", "../routes.py", "%2e%2e/routes.py", "shared/__init__.py", "shared/%2e%2e/list.js"]
+    "name", ["none.js", "../routes.py", "%2e%2e/routes.py", "shared/__init__.py", "shared/%2e%2e/list.js"]
 )
 def test_other_files_are_not_there(client: TestClient, name: str) -> None:
     assert client.get(f"/static/{name}").status_code == 404
