@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details: what is wrong, in a sentence, and of which kind."""
 
 import math
+import reprlib
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -126,7 +127,10 @@ def install(app: FastAPI, *, page_for_nothing: Callable[[Request], Response | No
                 f"An id must have 32 hexadecimal digits, got {first['input']!r}; copy it from where it was given."
             )
             return problem(request, 422, "parameter", sentence)
-        return problem(request, 422, "parameter", f"{place} must be valid, but: {first['msg']}; mend it.")
+        if first["type"] == "missing":
+            return problem(request, 422, "parameter", f"A request must have {place}, and this one does not; add it.")
+        received = reprlib.repr(first["input"])
+        return problem(request, 422, "parameter", f"{place} must be valid, got {received}: {first['msg']}; mend it.")
 
     def answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
         del error  # the server's log has it, once this is answered

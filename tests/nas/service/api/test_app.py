@@ -225,6 +225,13 @@ def test_the_checkpoint_of_a_search_that_is_cancelled_goes_unless_its_worker_see
     assert [store.exists(f"searches/{search_id}/weights/0.safetensors") for search_id in ids] == [True, True]
 
 
+def test_parameters_out_of_range_are_quoted(client: TestClient) -> None:
+    told = problem(client.get("/v1/searches", params={"limit": 0}), 422, "parameter")
+    assert told == "query.limit must be valid, got '0': Input should be greater than or equal to 1; mend it."
+    told = problem(client.post("/session", json={}), 422, "parameter")
+    assert told == "A request must have body.token, and this one does not; add it."
+
+
 def test_an_id_that_is_none_is_refused_and_one_that_is_unknown_not_found(client: TestClient) -> None:
     assert "32 hexadecimal digits, got 'xyz'" in problem(client.get("/v1/searches/xyz"), 422, "parameter")
     assert "must be one that was submitted" in problem(client.get(f"/v1/searches/{NOBODY}"), 404, "search")
