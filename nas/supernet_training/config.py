@@ -106,6 +106,7 @@ class LoraConfig(Section):
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0, allow_inf_nan=False)
+    norms: bool = Field(default=True, description="Whether the model's norms, some thousand parameters, train too.")
 
 
 class SupernetTrainingConfig(Section):

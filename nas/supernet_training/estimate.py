@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from nas.supernet.families import Family, Sublayer
 from nas.supernet_training.config import TrainSupernetConfig
+from nas.supernet_training.lora import norm_parameters
 from search_spaces.shape import SupernetShape
 
 NUM_LOGITS = 5
@@ -75,6 +76,8 @@ def estimate(model: PreTrainedModel, family: Family, shape: SupernetShape, confi
             for layer in layers
             for path in _paths(family)
         )
+        if config.lora.norms:
+            num_trained += sum(module.get_parameter(name).numel() for module, name in norm_parameters(model))
     tokens = config.batch_size * config.sequence_tokens
     of_number = 4 if config.mixed_precision == "no" else 2
     of_token = (

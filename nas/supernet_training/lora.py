@@ -5,7 +5,8 @@ r"""Adapters of low rank (LoRA, arXiv:2106.09685) that follow the sub-network, a
 ``up`` has the output features of W and ``down`` its input features. To the supernet's adapter of its family both are
 further projections made of the same units, so that activation views their first rows and columns as it does W's, fused
 projections included. Merging adds (alpha / rank) · up · down to W: slices of the sum are the sum of the slices, so
-every sub-network computes the same merged as unmerged.
+every sub-network computes the same merged as unmerged. Norms may be trained with them, in place: they are vectors, which
+no sub-network slices but along its units.
 
 Legend: B batch, T tokens, I input features, O output features, R rank.
 """
@@ -70,34 +71,49 @@ class Adapters:
         family: Its own adapter, without them.
         changes: How to take them off.
         modules: One for each projection.
+        norms: Those that train, too: module, name, and the parameter as it was.
     """
 
     supernet: Supernet
     family: Family
     changes: Changes
     modules: tuple[AdaptedProjection, ...]
+    norms: tuple[tuple[nn.Module, str, nn.Parameter], ...]
 
     @classmethod
-    def attach(cls, supernet: Supernet, *, rank: int, alpha: float, generator: torch.Generator) -> "Adapters":
+    def attach(
+        cls, supernet: Supernet, *, rank: int, alpha: float, norms: bool = False, generator: torch.Generator
+    ) -> "Adapters":
         """Puts an adapter beside every projection of every layer, to be trained in place of the weights.
 
         Args:
             supernet: With nothing active and its units in their final order.
             rank: Of each adapter.
             alpha: Times 1 / rank, what an adapter's output is multiplied by.
+            norms: Whether the model's norms are to be trained, too.
             generator: On the CPU.
         """
         family, changes, modules = supernet.family, Changes(), []
+        frozen = []
+        for module, name in norm_parameters(supernet.model) if norms else ():
+            parameter = module.get_parameter(name)
+            frozen.append((module, name, nn.Parameter(parameter.detach().clone(), requires_grad=False)))
+            parameter.requires_grad_(True)
         for layer, path in _projections(supernet):
             module = AdaptedProjection(layer.get_submodule(path), rank=rank, scale=alpha / rank, generator=generator)
             changes.set_module(layer, path, module)
             modules.append(module)
         supernet.family = replace(family, attention=_adapted(family.attention), mlp=_adapted(family.mlp))
-        return cls(supernet=supernet, family=family, changes=changes, modules=tuple(modules))
+        return cls(
+            supernet=supernet, family=family, changes=changes, modules=tuple(modules), norms=tuple(frozen)
+        )
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Lets the supernet compute as if it had none, for a block."""
+        """Lets the supernet compute as if it had none, and its norms were as they were, for a block."""
+        changes = Changes()
+        for norm, name, parameter in self.norms:
+            changes.set_parameter(norm, name, parameter)
         for module in self.modules:
             module.is_on = False
         try:
@@ -105,13 +121,25 @@ class Adapters:
         finally:
             for module in self.modules:
                 module.is_on = True
+            changes.undo()
 
     def merge(self) -> None:
-        """Adds the adapters to the weights and takes them off; the supernet computes what it computed with them."""
+        """Adds the adapters to the weights and takes them off; the supernet computes what it computed with them.
+
+        Norms that were trained stay as they are now.
+        """
         for module in self.modules:
             module.merge()
         self.changes.undo()
         self.supernet.family = self.family
+
+
+def norm_parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Every parameter of the modules that hold vectors alone, which are a model's norms: the module, and its name there."""
+    for module in model.modules():
+        own = dict(module.named_parameters(recurse=False))
+        if all(parameter.dim() == 1 for parameter in own.values()):
+            yield from ((module, name) for name in own)
 
 
 def _projections(supernet: Supernet) -> Iterator[tuple[nn.Module, str]]:

@@ -171,7 +171,11 @@ class _Loop:
         else:
             generator = torch.Generator().manual_seed(config.seed)
             self._adapters = Adapters.attach(
-                supernet, rank=config.lora.rank, alpha=config.lora.alpha, generator=generator
+                supernet,
+                rank=config.lora.rank,
+                alpha=config.lora.alpha,
+                norms=config.lora.norms,
+                generator=generator,
             )
         self._original = (
             Original(supernet, config.distillation, self._adapters)

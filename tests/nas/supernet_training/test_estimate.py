@@ -18,12 +18,13 @@ def estimated(supernet: Supernet, **keys: Any) -> Estimate:
     return estimate(supernet.model, supernet.family, supernet.shape, config)
 
 
+@pytest.mark.parametrize("norms", [True, False])
 @pytest.mark.parametrize("name", TINY_MODELS)
-def test_the_parameters_are_those_that_are_trained(name: str) -> None:
+def test_the_parameters_are_those_that_are_trained(name: str, norms: bool) -> None:
     supernet = Supernet(tiny_model(name))
     num_parameters = supernet.model.num_parameters()
-    full, low = estimated(supernet), estimated(supernet, lora={"rank": 3})
-    Adapters.attach(supernet, rank=3, alpha=1.0, generator=torch.Generator())
+    full, low = estimated(supernet), estimated(supernet, lora={"rank": 3, "norms": norms})
+    Adapters.attach(supernet, rank=3, alpha=1.0, norms=norms, generator=torch.Generator())
     adapters = sum(one.numel() for one in supernet.model.parameters() if one.requires_grad)
     assert (full.num_parameters, full.num_trained) == (num_parameters, num_parameters)
     assert (low.num_parameters, low.num_trained) == (num_parameters, adapters)

@@ -14,10 +14,13 @@ families = pytest.mark.parametrize("name", TINY_MODELS)
 
 
 def adapted(name: str, *, rank: int = 3) -> tuple[Supernet, Adapters]:
-    """With adapters that have learnt something."""
-    supernet = Supernet(tiny_model(name))
-    adapters = Adapters.attach(supernet, rank=rank, alpha=2.0, generator=torch.Generator().manual_seed(0))
+    """With adapters, and norms, that have learnt something."""
+    supernet = Supernet(tiny_model(name).double())
+    adapters = Adapters.attach(supernet, rank=rank, alpha=2.0, norms=True, generator=torch.Generator().manual_seed(0))
     supernet.model.double()
+    with torch.no_grad():
+        for norm, path, _ in adapters.norms:
+            norm.get_parameter(path).add_(0.3).requires_grad_(False)
     for module in adapters.modules:
         torch.nn.init.normal_(module.up.weight, std=0.3)
         module.requires_grad_(False)
@@ -28,7 +31,7 @@ def adapted(name: str, *, rank: int = 3) -> tuple[Supernet, Adapters]:
 def test_new_adapters_change_nothing(name: str) -> None:
     supernet, ids = Supernet(tiny_model(name)), token_ids()
     before = logits_of(supernet.model, ids)
-    Adapters.attach(supernet, rank=2, alpha=2.0, generator=torch.Generator().manual_seed(0))
+    Adapters.attach(supernet, rank=2, alpha=2.0, norms=True, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(logits_of(supernet.model, ids), before)
 
 
@@ -76,6 +79,22 @@ def test_only_adapters_are_trained_and_under_a_slice_only_its_part(name: str) ->
         gradient = down.get_parameter("weight").grad
         assert (gradient is None) == (num_neurons == 0)
     assert all(one.grad is None for path, one in supernet.model.named_parameters() if path not in trained)
+
+
+@families
+def test_norms_are_trained_where_that_is_asked_for_and_nothing_else_that_is_not_an_adapter(name: str) -> None:
+    supernet = Supernet(tiny_model(name))
+    Adapters.attach(supernet, rank=2, alpha=2.0, norms=True, generator=torch.Generator().manual_seed(0))
+    trained = {path: one for path, one in supernet.model.named_parameters() if one.requires_grad}
+    norms = {path for path in trained if not path.endswith((".up.weight", ".down.weight"))}
+    named = {path for path, _ in supernet.model.named_parameters() if "norm" in path.lower() or ".ln_" in path}
+    assert norms == named
+    assert len(norms) > supernet.shape.num_layers
+    with supernet.activate(prefixes(supernet.shape)[3]) as model:
+        model(input_ids=token_ids()).logits.square().mean().backward()
+    gradients = [trained[path].grad for path in norms if trained[path].grad is not None]
+    assert len(gradients) > 1
+    assert any(gradient.abs().sum() > 0 for gradient in gradients)
 
 
 def test_the_scale_is_alpha_over_rank() -> None:

@@ -88,10 +88,13 @@ def test_the_original_teaches_the_largest_to_stay(tmp_path: Path, keys: dict[str
 
 def test_lora_trains_few_parameters(tmp_path: Path) -> None:
     _, full = trained(tmp_path / "full", steps=1)
-    supernet, low = trained(tmp_path / "low", steps=1, lora={"rank": 1})
+    supernet, low = trained(tmp_path / "low", steps=1, lora={"rank": 1, "norms": False})
+    _, with_norms = trained(tmp_path / "norms", steps=1, lora={"rank": 1})
     assert full.num_trained == supernet.model.num_parameters()
     # GPT-2: q k v, output, up and down of 4 layers, each rank times inputs and outputs
     assert low.num_trained == 4 * ((32 + 96) + (32 + 32) + (32 + 128) + (128 + 32))
+    # Two norms a layer and one at the end, each of 32 factors and as many biases
+    assert with_norms.num_trained == low.num_trained + (4 * 2 + 1) * 2 * 32
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_the_optimiser_state_of_other_parameters_is_refused(tmp_path: Path) -> N
 def test_the_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
     trained(tmp_path / "c", steps=1)
     with pytest.raises(CheckpointError, match="must hold the parameters that are trained, 32 here, got 52"):
-        trained(tmp_path / "c", steps=2, lora={"rank": 2})
+        trained(tmp_path / "c", steps=2, lora={"rank": 2, "norms": False})
 
 
 def test_the_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
