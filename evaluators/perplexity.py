@@ -1,7 +1,8 @@
 """Perplexity of a causal language model on a text file.
 
-The text is tokenised without special tokens and cut into windows of W tokens that do not overlap; what is left at
-the end is dropped. In each window the model predicts every token but the first:
+The text is tokenised without special tokens and cut into windows that do not overlap; what is left at the end is
+dropped. Before each stands the tokenizer's BOS token, if it puts one before a text; with it a window has W tokens. In
+each the model predicts every token but the first:
 
     perplexity = exp(mean over windows w and positions t = 2 … W of  -log p(x_wt | x_w1 … x_w,t-1))
 
@@ -22,7 +23,7 @@ from torch.nn import functional
 
 from evaluators.base import Direction, EvaluationError, Measurement, Subject
 from evaluators.bundled_text import EVALUATION_TEXT
-from evaluators.inputs import device_of, require_positions
+from evaluators.inputs import device_of, first_tokens, require_positions, require_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +76,13 @@ class Perplexity:
         """Scores every window.
 
         Raises:
-            EvaluationError: No tokenizer; a text that is missing, not UTF-8 or too short; windows longer than the
-                model's context; a loss that is not finite.
+            EvaluationError: No tokenizer, or another model's; a text that is missing, not UTF-8 or too short; windows
+                longer than the model's context; a loss that is not finite.
         """
         require_positions(subject.model, self.window_tokens)
-        losses_N = self._losses(subject.model, self._windows(subject.tokenizer))
+        windows_NW = self._windows(subject.tokenizer)
+        require_tokens(subject.model, windows_NW)
+        losses_N = self._losses(subject.model, windows_NW)
         mean = losses_N.mean().item()
         if not math.isfinite(mean):
             raise EvaluationError(
@@ -118,14 +121,17 @@ class Perplexity:
             raise EvaluationError("Perplexity needs a tokenizer, got none; load the model together with its tokenizer.")
         if id(tokenizer) not in self._prepared:
             ids = tokenizer(read_text(self.text), add_special_tokens=False, verbose=False)["input_ids"]
-            num_windows = len(ids) // self.window_tokens
+            beginning = torch.tensor(first_tokens(tokenizer), dtype=torch.int64)
+            num_own = self.window_tokens - len(beginning)
+            num_windows = len(ids) // num_own
             if num_windows == 0:
                 raise EvaluationError(
-                    f"The text must fill at least one window of {self.window_tokens} tokens, but {self.text} has "
+                    f"The text must fill at least one window of {num_own} tokens, but {self.text} has "
                     f"{len(ids)}; give a longer text or a smaller window_tokens."
                 )
-            windows_NW = torch.tensor(ids[: num_windows * self.window_tokens]).view(num_windows, self.window_tokens)
-            self._prepared[id(tokenizer)] = (tokenizer, windows_NW[: self.limit])
+            own_NW = torch.tensor(ids[: num_windows * num_own]).view(num_windows, num_own)[: self.limit]
+            windows_NW = torch.cat([beginning.expand(len(own_NW), -1), own_NW], dim=1)
+            self._prepared[id(tokenizer)] = (tokenizer, windows_NW)
         return self._prepared[id(tokenizer)][1]
 
 

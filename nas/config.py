@@ -20,7 +20,11 @@ from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, S
 from nas.pruners import ALL_PRUNERS, RANK_PRUNERS
 from nas.recovery import FINALIST_RECOVERIES, RECOVERY_NAMES, resolved_options
 from nas.strategies import STRATEGIES
-from nas.supernet_training.config import SupernetTrainingConfig, require_trained_space
+from nas.supernet_training.config import (
+    SupernetTrainingConfig,
+    require_predictable_latency,
+    require_trained_space,
+)
 from nas.tracking import TRACKERS, check_options
 from nas.trained_pruners import TRAINED_PRUNERS
 from nas.trained_pruners import resolved_options as resolved_pruner_options
@@ -212,6 +216,7 @@ class SearchConfig(Section):
     def _space_is_trained(self) -> Self:
         if self.supernet_training is not None:
             require_trained_space(self.space, "set joint, or remove supernet_training")
+            require_predictable_latency(self.space, self.supernet_training.sampling)
         return self
 
     @property

@@ -8,7 +8,7 @@ from evaluators import make_evaluator
 from evaluators.base import Evaluator
 from evaluators.bundled_text import CALIBRATION_TEXT
 from evaluators.encoder_tasks import EncoderTask, make_task
-from evaluators.inputs import Batch, require_positions
+from evaluators.inputs import Batch, require_positions, require_tokens
 from nas.config import ImportanceConfig, ModelConfig, PartConfig, SearchConfig
 from nas.judge import scoring
 from nas.long_work.scalars import require_tensorboard
@@ -18,7 +18,7 @@ from nas.recovery import finalist_recovery_named, recovery_named
 from nas.recovery.finalists import FinalistRecoverer
 from nas.recovery.recoverer import Recoverer
 from nas.seeds import LADDER, Proposal, Seed, propose, seeds, truncations
-from nas.supernet.calibration import calibration_batches, require_known_tokens
+from nas.supernet.calibration import calibration_batches
 from nas.supernet.importance import DIM_IMPORTANCES, rank, rank_within_heads
 from nas.supernet.loading import TASK_HEADS
 from nas.supernet.ranking_file import read_ranking
@@ -146,8 +146,8 @@ def calibration_examples(supernet: Supernet, importance: ImportanceConfig) -> li
     """Sequences of a text, or examples of an encoder's task.
 
     Raises:
-        ImportanceError: The text cannot be read, or holds less than a sequence; or a token is none of the model's.
-        EvaluationError: The examples cannot be had, or a label is no class of the model.
+        ImportanceError: The text cannot be read, or holds less than a sequence.
+        EvaluationError: The examples cannot be had, a label is no class of the model, or a token none of its own.
         PreparationError: The model has no tokenizer.
     """
     if importance.examples is not None:
@@ -173,8 +173,7 @@ def encoder_examples(supernet: Supernet, task: EncoderTask, *, batch_size: int, 
     """Examples of a task that an encoder has a head for.
 
     Raises:
-        EvaluationError: The examples cannot be had, or a label is no class of the model.
-        ImportanceError: A token is none of the model's.
+        EvaluationError: The examples cannot be had, a label is no class of the model, or a token none of its own.
         PreparationError: The model has no tokenizer, or no such head.
     """
     if supernet.tokenizer is None:
@@ -189,9 +188,9 @@ def encoder_examples(supernet: Supernet, task: EncoderTask, *, batch_size: int, 
 def _require_head(supernet: Supernet, task: EncoderTask) -> None:
     """Checks that the examples are of the task that the model has a head for."""
     wanted = TASK_HEADS[task.kind].__name__.removeprefix("AutoModel")
-    if supernet.family.is_decoder or not type(supernet.model).__name__.endswith(wanted):
+    if not type(supernet.model).__name__.endswith(wanted):
         raise PreparationError(
-            f"Examples of {task.kind} need an encoder with such a head (…{wanted}), got "
+            f"Examples of {task.kind} need a model with such a head (…{wanted}), got "
             f"{type(supernet.model).__name__}; give importance.text instead, or load a model of that task."
         )
 
@@ -200,7 +199,7 @@ def _within_context(supernet: Supernet, batches: list[Batch]) -> list[Batch]:
     """The batches, once it is clear that the model can read them."""
     for batch in batches:
         require_positions(supernet.model, batch.tokens_BT.shape[1])
-        require_known_tokens(supernet.model, batch.inputs["input_ids"])
+        require_tokens(supernet.model, batch.inputs["input_ids"])
     return batches
 
 

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from evaluators import make_evaluator
 from evaluators.bundled_text import CALIBRATION_TEXT
 from evaluators.encoder_tasks import make_task
-from evaluators.inputs import require_positions
+from evaluators.inputs import require_positions, require_tokens
 from nas.accelerating import accelerator_for
 from nas.config import ConfigError, SearchConfig
 from nas.environment import describe_environment
@@ -38,7 +38,7 @@ from nas.pruners.costs import parameter_costs
 from nas.pruners.latency_table import LatencyTable
 from nas.pruners.within_latency import predicted_s
 from nas.run_directory import RunDirectory, write_whole
-from nas.supernet.calibration import require_known_tokens, token_sequences
+from nas.supernet.calibration import token_sequences
 from nas.supernet.families import family_of
 from nas.supernet.importance import importance_scores, rank
 from nas.supernet.loading import load_skeleton
@@ -227,9 +227,9 @@ def _data(supernet: Supernet, config: TrainSupernetConfig) -> TrainingData:
     if config.examples is not None:
         task = make_task(config.examples.name, **config.examples.options)
         return Examples(batches=encoder_examples(supernet, task, batch_size=config.batch_size), seed=config.seed)
-    if not supernet.family.is_decoder:
+    if not supernet.predicts_tokens:
         raise TrainingError(
-            f"A text is learnt by decoders, got a {supernet.family.name} model; give examples, such as "
+            f"A text is learnt by language models, got {type(supernet.model).__name__}; give examples, such as "
             "{classification: {data: train.tsv}}."
         )
     ids_ST = token_sequences(
@@ -239,7 +239,7 @@ def _data(supernet: Supernet, config: TrainSupernetConfig) -> TrainingData:
         purpose="training",
     )
     require_positions(supernet.model, config.sequence_tokens)
-    require_known_tokens(supernet.model, ids_ST)
+    require_tokens(supernet.model, ids_ST)
     return Sequences(ids_ST=ids_ST, batch_size=config.batch_size, seed=config.seed)
 
 

@@ -246,7 +246,14 @@ class Accuracy:
             raise EvaluationError("Accuracy needs a tokenizer, got none; load the model together with its tokenizer.")
         table, batches = self._batches(subject.tokenizer)
         require_context(subject.model, batches)
-        config: Any = subject.model.config
+        model: Any = subject.model
+        config = model.config
+        classifies = not model.can_generate()  # another head is refused by what it answers
+        if classifies and config.pad_token_id is None and any(len(numbers) > 1 for numbers, _ in batches):
+            raise EvaluationError(
+                "A model must know the token that pads its batches, and its config has no pad_token_id; set it there, "
+                "or score with batch_size 1."
+            )
         return self.task.classes(table, label2id=config.label2id, num_classes=config.num_labels), batches
 
     @torch.inference_mode()

@@ -159,9 +159,10 @@ def train_sub_network(
 def _accelerator(supernet: Supernet, batches: Sequence[Batch], config: FlopConfig) -> Accelerator:
     if not batches:
         raise FlopError("FLOP must have a batch to train on, got none; give a longer text or more examples.")
-    if not supernet.family.is_decoder and not all(batch.labels for batch in batches):
+    has_head = supernet.model.base_model is not supernet.model
+    if has_head and not supernet.predicts_tokens and not all(batch.labels for batch in batches):
         raise FlopError(
-            "FLOP learns an encoder's labels, got examples without; give importance.examples, and set "
+            "FLOP learns a task's labels, got examples without; give importance.examples, and set "
             "importance.labels to true."
         )
     return accelerator_for(config.device, config.mixed_precision)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 from evaluators.inputs import Batch
 from nas.supernet.prediction_divergence import prediction_divergence
@@ -38,13 +39,12 @@ class HiddenStates(nn.Module):
     """Compares hidden states.
 
     Args:
-        num_layers: Of the teacher.
-        hidden_size: Of both.
+        sizes: Of each state, the same in both models.
     """
 
-    def __init__(self, num_layers: int, hidden_size: int) -> None:
+    def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
-        self.matrices = nn.ModuleList([nn.Linear(hidden_size, hidden_size, bias=False) for _ in range(num_layers + 1)])
+        self.matrices = nn.ModuleList([nn.Linear(size, size, bias=False) for size in sizes])
         for matrix in self.matrices:
             nn.init.eye_(matrix.get_parameter("weight"))
 
@@ -65,6 +65,13 @@ class HiddenStates(nn.Module):
             for ours, number in zip(student, states, strict=True)
         ]
         return torch.stack(losses).sum()
+
+
+@torch.no_grad()
+def hidden_sizes(model: PreTrainedModel) -> list[int]:
+    """The width of the embeddings' state and of that behind each layer; the last may differ (OPT-350m projects it)."""
+    ids_BT = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
+    return [state_BTD.shape[-1] for state_BTD in model(input_ids=ids_BT, output_hidden_states=True).hidden_states]
 
 
 def compared_states(sub_network: SubNetwork) -> list[int]:

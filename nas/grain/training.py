@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from evaluators.inputs import Batch
 from nas.accelerating import batch_of_step, parameter_groups
 from nas.grain.config import GrainConfig, GrainError
-from nas.grain.distillation import HiddenStates, compared_states, soft_cross_entropy
+from nas.grain.distillation import HiddenStates, compared_states, hidden_sizes, soft_cross_entropy
 from nas.grain.embedding import bands_of, student_of
 from nas.grain.gates import Gates, gated
 from nas.grain.step import GrainStep
@@ -113,7 +113,7 @@ class _Run:
         prune(self._units, self._scores, self._parameters, config.density, config)
         self._student: Supernet | None = Supernet(student_of(supernet, self._bands, batches))
         self._model: PreTrainedModel = self._student.model
-        self._hidden = HiddenStates(supernet.shape.num_layers, supernet.shape.hidden_size).to(supernet.device)
+        self._hidden = HiddenStates(hidden_sizes(supernet.model)).to(supernet.device)
         self._set_up()
         self._bad = BadSteps(limit=config.max_bad_steps)
         self.step = 0
@@ -219,7 +219,7 @@ class _Run:
         self._set_up()
         for name, parameter in self._model.named_parameters():
             self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
+                "step": torch.tensor(float(step), device=parameter.device),  # where the fused AdamW keeps it
                 **{moment: moments[moment][name] for moment in _MOMENTS},
             }
         for matrix, state in hidden.items():

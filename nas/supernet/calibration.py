@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from evaluators.inputs import Batch
+from evaluators.inputs import Batch, first_tokens
 from nas.supernet.importance.base import ImportanceError
 
 PIECE_CHARS = 2**20
@@ -54,7 +54,8 @@ def token_sequences(
 ) -> Tensor:
     """A text file as equally long sequences, one after the other; what is left over at its end is dropped.
 
-    It is read and tokenised a piece at a time, cut at ends of lines, and no further than it is wanted.
+    Each begins with the tokenizer's BOS token, if it puts one before a text. The text is read and tokenised a piece at
+    a time, cut at ends of lines, and no further than it is wanted.
 
     Args:
         tokenizer: The supernet's.
@@ -73,42 +74,25 @@ def token_sequences(
         raise ImportanceError(
             f"{purpose.capitalize()} needs a tokenizer, and the model has none; save one into its folder."
         )
+    beginning = torch.tensor(first_tokens(tokenizer), dtype=torch.int64)
+    num_own = sequence_tokens - len(beginning)
     ids = array("q")  # 64-bit
     try:
         for piece in _pieces(text):
             ids.extend(tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"])
-            if max_sequences is not None and len(ids) >= max_sequences * sequence_tokens:
+            if max_sequences is not None and len(ids) >= max_sequences * num_own:
                 break
     except (OSError, UnicodeDecodeError) as error:
         raise ImportanceError(
             f"The {purpose} text must be a readable UTF-8 file, got {text} ({error}); check the path."
         ) from error
-    num_sequences = len(ids) // sequence_tokens
+    num_sequences = len(ids) // num_own
     if num_sequences == 0:
         raise ImportanceError(
-            f"The {purpose} text must hold at least {sequence_tokens} tokens, got {len(ids)} in {text}; "
-            "give a longer text."
+            f"The {purpose} text must hold at least {num_own} tokens, got {len(ids)} in {text}; give a longer text."
         )
-    sequences_ST = torch.frombuffer(ids, dtype=torch.int64)[: num_sequences * sequence_tokens]
-    return sequences_ST.view(num_sequences, sequence_tokens)[:max_sequences]
-
-
-def require_known_tokens(model: PreTrainedModel, ids: Tensor) -> None:
-    """Checks that the model's embedding has a row for every token.
-
-    Args:
-        model: That is to read them.
-        ids: Of any shape; int64 token ids, at least one.
-
-    Raises:
-        ImportanceError: It has not: the tokenizer beside it is another model's.
-    """
-    largest, limit = int(ids.max()), int(model.config.vocab_size)
-    if largest >= limit:
-        raise ImportanceError(
-            f"The model knows the tokens below vocab_size={limit}, got the token {largest} from the tokenizer beside "
-            "it; save the model's own tokenizer into its folder, or resize its embedding."
-        )
+    own_ST = torch.frombuffer(ids, dtype=torch.int64)[: num_sequences * num_own].view(num_sequences, num_own)
+    return torch.cat([beginning.expand(num_sequences, -1), own_ST], dim=1)[:max_sequences]
 
 
 def _pieces(text: Path) -> Iterator[str]:

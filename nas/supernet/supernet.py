@@ -126,6 +126,11 @@ class Supernet:
         return list(self.model.base_model.get_submodule(self.family.layers).children())
 
     @property
+    def predicts_tokens(self) -> bool:
+        """Whether it is a language model: a decoder may have another head, such as a classifier's."""
+        return self.family.is_decoder and self.model.can_generate()
+
+    @property
     def active(self) -> SubNetwork:
         """What the model computes now."""
         return self._active or SubNetwork.full(self.shape)

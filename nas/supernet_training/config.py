@@ -35,6 +35,19 @@ def require_trained_space(space: SpaceConfig, remedy: str) -> None:
         raise ValueError(f"a supernet is trained over spaces of whole units, got space.type {space.type!r}; {remedy}")
 
 
+def require_predictable_latency(space: SpaceConfig, sampling: "SamplingConfig") -> None:
+    """Checks that a table of latencies tells sub-networks of a space apart.
+
+    Raises:
+        ValueError: The table holds KV groups, and the space drops single query heads.
+    """
+    if sampling.cost == "latency" and space.options.get("heads") == "head":
+        raise ValueError(
+            "sampling.cost latency is predicted from KV groups, got space.heads head, which drops query heads within "
+            "them; set sampling.cost parameters, or space.heads kv_group"
+        )
+
+
 def _changed(section: Section, *names: str) -> str:
     """The first of these keys that does not hold its default; a resolved config holds them all, asked for or not."""
     fields = type(section).model_fields
@@ -161,6 +174,7 @@ class TrainSupernetConfig(SupernetTrainingConfig):
     @model_validator(mode="after")
     def _space_is_trained(self) -> Self:
         require_trained_space(self.space, "set joint, or another that chooses whole units")
+        require_predictable_latency(self.space, self.sampling)
         return self
 
     def to_yaml(self) -> str:

@@ -5,8 +5,7 @@ r"""Adapters of low rank (LoRA, arXiv:2106.09685) that follow the sub-network, a
 ``up`` has the output features of W and ``down`` its input features. To the supernet's adapter of its family both are
 further projections made of the same units, so that activation views their first rows and columns as it does W's, fused
 projections included. Merging adds (alpha / rank) · up · down to W: slices of the sum are the sum of the slices, so
-every sub-network computes the same merged as unmerged. Norms may be trained with them, in place: they are vectors, which
-no sub-network slices but along its units.
+every sub-network computes the same merged as unmerged. Norms may be trained with them, in place.
 
 Legend: B batch, T tokens, I input features, O output features, R rank.
 """
@@ -104,9 +103,7 @@ class Adapters:
             changes.set_module(layer, path, module)
             modules.append(module)
         supernet.family = replace(family, attention=_adapted(family.attention), mlp=_adapted(family.mlp))
-        return cls(
-            supernet=supernet, family=family, changes=changes, modules=tuple(modules), norms=tuple(frozen)
-        )
+        return cls(supernet=supernet, family=family, changes=changes, modules=tuple(modules), norms=tuple(frozen))
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -135,7 +132,7 @@ class Adapters:
 
 
 def norm_parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Every parameter of the modules that hold vectors alone, which are a model's norms: the module, and its name there."""
+    """Modules that hold vectors alone, which are a model's norms, and the name of each such parameter there."""
     for module in model.modules():
         own = dict(module.named_parameters(recurse=False))
         if all(parameter.dim() == 1 for parameter in own.values()):

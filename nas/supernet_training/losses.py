@@ -50,15 +50,15 @@ class Teacher:
     indices_NK: Tensor | None
 
 
-def predict(model: PreTrainedModel, batch: Batch, *, is_decoder: bool) -> Predictions:
+def predict(model: PreTrainedModel, batch: Batch, *, predicts_tokens: bool) -> Predictions:
     """Runs the model, in whatever precision is set outside.
 
     Args:
-        model: A causal language model, or an encoder with a task head.
-        batch: On its device; labelled for an encoder.
-        is_decoder: Which of the two it is.
+        model: A causal language model, or a model with a task's head.
+        batch: On its device; labelled for a task.
+        predicts_tokens: Which of the two it is.
     """
-    if is_decoder:
+    if predicts_tokens:
         logits_BTV = model(**batch.inputs, use_cache=False).logits
         return _next_tokens(logits_BTV, batch)
     output: Any = model(**batch.inputs, **batch.labels)

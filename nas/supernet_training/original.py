@@ -26,7 +26,7 @@ class Original:
             adapters: Those that train.
         """
         self._distillation = distillation
-        self._is_decoder = supernet.family.is_decoder
+        self._predicts_tokens = supernet.predicts_tokens
         self._model: Callable[[], AbstractContextManager[PreTrainedModel]]
         if adapters is None:
             model = copy.deepcopy(supernet.model).requires_grad_(False).eval()
@@ -37,7 +37,8 @@ class Original:
     def teaches(self, batch: Batch, autocast: Callable[[], AbstractContextManager[None]]) -> Teacher:
         """What it says of a batch, without dropout, in the precision of the other passes."""
         with self._model() as model, torch.no_grad(), autocast():
-            return teacher_of(predict(model, batch, is_decoder=self._is_decoder).logits_NV, self._distillation)
+            predictions = predict(model, batch, predicts_tokens=self._predicts_tokens)
+            return teacher_of(predictions.logits_NV, self._distillation)
 
 
 @contextmanager

@@ -48,10 +48,10 @@ def sandwich_gradients(
     Returns:
         ``(1 + num_sub_networks,)`` float32, detached: the loss of each pass, the supernet's first.
     """
-    share, is_decoder = 1 / (1 + len(sub_networks)), supernet.family.is_decoder
+    share, predicts_tokens = 1 / (1 + len(sub_networks)), supernet.predicts_tokens
     teacher = None if original is None else original.teaches(batch, autocast)
     with autocast():
-        largest = predict(supernet.model, batch, is_decoder=is_decoder)
+        largest = predict(supernet.model, batch, predicts_tokens=predicts_tokens)
     loss = largest.loss() if teacher is None else divergence(largest.logits_NV, teacher, distillation)
     if teacher is None and distillation.type != "none":
         teacher = teacher_of(largest.logits_NV, distillation)
@@ -61,7 +61,7 @@ def sandwich_gradients(
     for sub_network in sub_networks:
         with supernet.activate(sub_network) as model:
             with autocast():
-                student = predict(model, batch, is_decoder=is_decoder)
+                student = predict(model, batch, predicts_tokens=predicts_tokens)
             loss = student.loss() if teacher is None else divergence(student.logits_NV, teacher, distillation)
             losses.append(loss.detach())
             backward(share * loss)

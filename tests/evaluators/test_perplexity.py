@@ -121,3 +121,21 @@ def test_the_bundled_texts_are_two_different_ones() -> None:
     calibration, evaluation = (set(read_text(path).split(". ")) for path in (CALIBRATION_TEXT, EVALUATION_TEXT))
     assert min(len(calibration), len(evaluation)) > 50
     assert not calibration & evaluation
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(text: Path) -> None:
+    small = tiny.llama()
+    small.resize_token_embeddings(8)
+    with pytest.raises(EvaluationError, match=r"tokens below vocab_size=8, got the token \d+ from the tokenizer"):
+        Perplexity(text=text, window_tokens=32).evaluate(Subject(model=small, tokenizer=tiny.tokenizer()))
+
+
+def test_windows_begin_with_the_token_that_the_tokenizer_puts_before_texts(text: Path) -> None:
+    """It is read, counts as one of the window's, and is not predicted."""
+    own = torch.tensor(tiny.tokenizer()(text.read_text())["input_ids"])
+    tokenizer, model = tiny.beginning_tokenizer(), tiny.llama()
+    begun = torch.cat([torch.full((6, 1), tokenizer.bos_token_id), own[: 6 * 31].view(6, 31)], dim=1)
+    losses = torch.stack([model(input_ids=w[None], labels=w[None]).loss for w in begun]).double()
+    measured = Perplexity(text=text, window_tokens=32).evaluate(Subject(model=model, tokenizer=tokenizer))
+    assert measured["perplexity"].value == pytest.approx(losses.mean().exp().item(), rel=1e-5)
+    assert measured["perplexity"].n == 6  # 200 tokens, 31 a window

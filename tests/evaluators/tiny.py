@@ -4,11 +4,13 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaForSequenceClassification,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedTokenizerFast,
@@ -21,6 +23,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
     words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]")
+
+
+def beginning_tokenizer() -> PreTrainedTokenizerFast:
+    """The same, putting a BOS token before every text, as Llama's and Gemma's do."""
+    words = tokenizer().backend_tokenizer
+    words.post_processor = TemplateProcessing(single="[EOS] $A", special_tokens=[("[EOS]", WORDS.index("[EOS]"))])
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", bos_token="[EOS]")
 
 
 def text(num_words: int) -> str:
@@ -45,6 +54,14 @@ def llama(*, tie_word_embeddings: bool = False) -> LlamaForCausalLM:
         eos_token_id=2,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def llama_classifier(*, pad_token_id: int | None = 0) -> LlamaForSequenceClassification:
+    """The same with two classes in place of the next token."""
+    torch.manual_seed(0)
+    config = llama().config
+    config.num_labels, config.pad_token_id = 2, pad_token_id
+    return LlamaForSequenceClassification(config).eval()
 
 
 def sliding_window_mistral() -> MistralForCausalLM:

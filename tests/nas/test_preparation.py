@@ -16,7 +16,6 @@ from nas.preparation import (
     make_recoverer,
     require_tensorboard_if_asked,
 )
-from nas.supernet.importance import ImportanceError
 from nas.supernet.supernet import Supernet
 from tests.evaluators import tiny
 
@@ -52,10 +51,15 @@ def test_max_sequences_is_the_limit_of_examples_without_one(data: Path) -> None:
 
 
 def test_examples_for_a_model_of_another_kind(data: Path) -> None:
-    with pytest.raises(PreparationError, match=r"classification need an encoder .* got LlamaForCausalLM; give"):
+    with pytest.raises(PreparationError, match=r"classification need a model .* got LlamaForCausalLM; give"):
         calibration_examples(Supernet(tiny.llama(), tiny.tokenizer()), importance(data))
-    with pytest.raises(PreparationError, match=r"question_answering need an encoder .*ForQuestionAnswering"):
+    with pytest.raises(PreparationError, match=r"question_answering need a model .*ForQuestionAnswering"):
         calibration_examples(encoder(), importance(data, kind="question_answering"))
+
+
+def test_examples_for_a_decoder_that_classifies(data: Path) -> None:
+    batches = calibration_examples(Supernet(tiny.llama_classifier(), tiny.tokenizer()), importance(data))
+    assert [len(batch.labels["labels"]) for batch in batches] == [4, 2]
 
 
 def test_examples_longer_than_the_context(data: Path) -> None:
@@ -69,12 +73,12 @@ def test_a_tokenizer_of_more_tokens_than_the_model(data: Path, tmp_path: Path) -
     small = encoder()
     small.model.resize_token_embeddings(32)
     data.write_text(json.dumps({"text": "w50 w1", "label": 0}) + "\n")
-    with pytest.raises(ImportanceError, match=rule):
+    with pytest.raises(EvaluationError, match=rule):
         calibration_examples(small, importance(data))
     decoder = Supernet(tiny.llama(), tiny.tokenizer())
     decoder.model.resize_token_embeddings(32)
     (tmp_path / "text.txt").write_text(tiny.text(400))
-    with pytest.raises(ImportanceError, match=rule):
+    with pytest.raises(EvaluationError, match=rule):
         calibration_examples(decoder, ImportanceConfig(text=tmp_path / "text.txt", sequence_tokens=16))
 
 

@@ -116,7 +116,7 @@ def _any_loss(supernet: Supernet, batch: Batch) -> Tensor:
     if batch.labels:
         return _labelled_loss(supernet, batch)
     outputs = supernet.model(**batch.inputs)
-    if supernet.family.is_decoder:
+    if supernet.predicts_tokens:
         return _next_token_loss(_logits(supernet, outputs), batch)
     if ENDS[0] in outputs:
         ends = (outputs[name].float().masked_fill(~batch.tokens_BT, PADDED_LOGIT) for name in ENDS)
@@ -129,7 +129,7 @@ def _any_loss(supernet: Supernet, batch: Batch) -> Tensor:
 def _labelled_loss(supernet: Supernet, batch: Batch) -> Tensor:
     num_classes = supernet.model.config.num_labels
     labels = batch.labels.get("labels")
-    if labels is not None and not supernet.family.is_decoder:
+    if labels is not None and not supernet.predicts_tokens:
         wrong = labels[(labels != IGNORED) & ((labels < 0) | (labels >= num_classes))]
         if wrong.numel():
             raise ImportanceError(

@@ -160,6 +160,17 @@ def test_a_model_without_a_classification_head_is_refused(data: Path) -> None:
         Accuracy(data=data).evaluate(Subject(model=tiny.llama(), tokenizer=tiny.tokenizer()))
 
 
+def test_a_decoder_with_a_classification_head(data: Path) -> None:
+    """It looks for the last token before padding, so it must know what that is."""
+    one_by_one = Accuracy(data=data, batch_size=1)
+    classifier = Subject(model=tiny.llama_classifier(), tokenizer=tiny.tokenizer())
+    assert Accuracy(data=data, batch_size=8).evaluate(classifier) == one_by_one.evaluate(classifier)
+    unpadded = Subject(model=tiny.llama_classifier(pad_token_id=None), tokenizer=tiny.tokenizer())
+    assert one_by_one.evaluate(unpadded) == one_by_one.evaluate(classifier)
+    with pytest.raises(EvaluationError, match="its config has no pad_token_id; set it there, or score with batch_size"):
+        Accuracy(data=data, batch_size=8).evaluate(unpadded)
+
+
 def test_a_text_longer_than_the_context_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.tsv"
     path.write_text(f"text\tlabel\n{tiny.text(80)}\t1\n")

@@ -127,9 +127,9 @@ def test_nothing_to_train_on() -> None:
 def test_an_encoder_without_labels() -> None:
     supernet = Supernet(tiny_encoders.bert("classification"))
     labelled = Batch(inputs={"input_ids": token_ids(8)}, labels={"labels": torch.zeros(8, dtype=torch.int64)})
-    with pytest.raises(FlopError, match=r"learns an encoder's labels, got examples without; give importance\.examples"):
+    with pytest.raises(FlopError, match=r"learns a task's labels, got examples without; give importance\.examples"):
         flop(supernet, [labelled, labelled.unlabelled], config())
-    with pytest.raises(FlopError, match="learns an encoder's labels, got examples without"):
+    with pytest.raises(FlopError, match="learns a task's labels, got examples without"):
         train_sub_network(supernet, SubNetwork.full(supernet.shape), [labelled.unlabelled], config())
 
 

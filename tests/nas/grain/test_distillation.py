@@ -45,7 +45,7 @@ def test_an_answer_does_not_lie_in_padding() -> None:
 
 def test_hidden_states_begin_as_they_are() -> None:
     teacher = [torch.randn(2, 3, 4) for _ in range(3)]
-    hidden = HiddenStates(num_layers=2, hidden_size=4)
+    hidden = HiddenStates([4, 4, 4])
     assert float(hidden([teacher[0], teacher[2]], teacher, batch(), [0, 2]).detach()) == 0
     off = [teacher[0] + 1, teacher[2] + 2]
     assert float(hidden(off, teacher, batch(padded=True), [0, 2]).detach()) == pytest.approx(1 + 4, rel=1e-5)

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from nas.grain import GrainConfig, GrainError, GrainStep, grain
+from nas.grain.distillation import hidden_sizes
 from nas.grain.training import _Run
 from nas.pruners.costs import parameter_costs
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from tests.nas.supernet.test_supernet import logits_of, random_ranking
-from tests.nas.supernet.tiny_models import batches_of, tiny_model, token_ids
+from tests.nas.supernet.tiny_models import TINY_MODELS, batches_of, tiny_model, token_ids
 
 BATCHES = batches_of(*(token_ids(4, seed=seed) for seed in range(5)))
 
@@ -46,6 +47,29 @@ def test_a_sub_network_of_the_density_with_weights_that_fit(name: str, units: An
     with supernet.activate(sub_network, weights) as model:
         active = logits_of(model, ids)
     torch.testing.assert_close(active, logits_of(supernet.extract(sub_network, weights), ids))
+
+
+def test_a_model_that_projects_its_last_hidden_state() -> None:
+    """As OPT-350m does, whose embedding is narrower than its layers."""
+    model_class, make_config = TINY_MODELS["opt"]
+    config = make_config()
+    config.word_embed_proj_dim = 16
+    torch.manual_seed(0)
+    supernet = Supernet(model_class(config))
+    assert hidden_sizes(supernet.model) == [32, 32, 32, 32, 16]
+    sub_network, _ = grain(supernet, BATCHES, settings())
+    assert sum(sub_network.num_neurons) < supernet.shape.num_layers * supernet.shape.num_neurons
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu() -> None:
+    """Through the step in which what is left is cut out, and AdamW's state with it."""
+    supernet = small_weights("llama")
+    supernet.model.cuda()
+    sub_network, weights = grain(supernet, BATCHES, settings())
+    with supernet.activate(sub_network, weights) as model:
+        assert logits_of(model, token_ids().cuda()).isfinite().all()
 
 
 def test_training_brings_the_student_nearer_to_its_teacher() -> None:

@@ -8,6 +8,7 @@ from evaluators.bundled_text import CALIBRATION_TEXT
 from nas.bundled import BUNDLED_MODEL
 from nas.supernet.calibration import calibration_batches, token_sequences
 from nas.supernet.importance import ImportanceError
+from tests.evaluators import tiny
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,14 @@ def test_text_that_cannot_be_read(tokenizer: PreTrainedTokenizerBase, tmp_path: 
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(ImportanceError, match=f"must be a readable UTF-8 file, got .*{name} .*; check the path"):
         calibration_batches(tokenizer, tmp_path / name)
+
+
+def test_sequences_begin_with_the_token_that_the_tokenizer_puts_before_texts(tmp_path: Path) -> None:
+    """Llama and Gemma are off their distribution without it."""
+    path, tokenizer = tmp_path / "text.txt", tiny.beginning_tokenizer()
+    path.write_text(tiny.text(100), encoding="utf-8")
+    ids = tiny.tokenizer()(path.read_text())["input_ids"]
+    sequences_ST = token_sequences(tokenizer, path, sequence_tokens=16, purpose="training")
+    assert sequences_ST.tolist() == [[tokenizer.bos_token_id, *ids[n * 15 : n * 15 + 15]] for n in range(6)]
+    few = token_sequences(tokenizer, path, sequence_tokens=16, purpose="training", max_sequences=2)
+    assert torch.equal(few, sequences_ST[:2])

@@ -34,6 +34,13 @@ def test_the_original_teaches_only_what_is_distilled() -> None:
         parse_training_config("{model: bundled, distillation: {type: none, teacher: original}}")
 
 
+def test_latencies_that_no_table_tells_apart_are_refused() -> None:
+    latency = "sampling: {type: calibrated, cost: latency}, space: {type: joint, heads: head}"
+    with pytest.raises(ConfigError, match=r"predicted from KV groups, got space\.heads head, .*; set sampling"):
+        parse_training_config(f"{{model: bundled, {latency}}}")
+    parse_training_config(f"{{model: bundled, {latency.replace('head}', 'kv_group}')}}}")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -72,7 +72,7 @@ def test_few_logits_are_taught() -> None:
     assert estimated(supernet, distillation={"top_k": 8}).logits_bytes == 4 * 128 * (NUM_LOGITS * 96 + 24)
     assert estimated(supernet).logits_bytes == 4 * 128 * (NUM_LOGITS + 1) * 96
     batch = Batch(inputs={"input_ids": torch.ones(4, 32, dtype=torch.int64)})
-    assert predict(supernet.model, batch, is_decoder=True).logits_NV.shape == (4 * 31, 96)
+    assert predict(supernet.model, batch, predicts_tokens=True).logits_NV.shape == (4 * 31, 96)
 
 
 def test_no_weight_is_loaded() -> None:

@@ -56,7 +56,7 @@ def test_a_student_like_its_teacher_has_nothing_to_learn() -> None:
 
 def test_the_loss_of_a_text_is_that_of_transformers() -> None:
     model, ids = tiny_model("llama"), token_ids()
-    found = predict(model, Batch(inputs={"input_ids": ids}), is_decoder=True)
+    found = predict(model, Batch(inputs={"input_ids": ids}), predicts_tokens=True)
     assert found.loss().item() == pytest.approx(model(input_ids=ids, labels=ids).loss.item(), rel=1e-5)
     assert found.logits_NV.shape == (3 * 11, 96)
 
@@ -66,9 +66,9 @@ def test_padding_of_a_text_is_left_out() -> None:
     model, ids = tiny_model("llama"), token_ids(2, 8)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
-    padded = predict(model, Batch(inputs={"input_ids": ids, "attention_mask": mask}), is_decoder=True)
+    padded = predict(model, Batch(inputs={"input_ids": ids, "attention_mask": mask}), predicts_tokens=True)
     rows = [ids[:1], ids[1:, :5]]
-    alone = [predict(model, Batch(inputs={"input_ids": row}), is_decoder=True) for row in rows]
+    alone = [predict(model, Batch(inputs={"input_ids": row}), predicts_tokens=True) for row in rows]
     expected = torch.cat([one.logits_NV for one in alone])
     torch.testing.assert_close(padded.logits_NV, expected, rtol=1e-4, atol=1e-4)
     mean = (7 * alone[0].loss() + 4 * alone[1].loss()) / 11
@@ -89,7 +89,7 @@ def encoder_config(num_labels: int = 3) -> BertConfig:
 def test_a_class_of_each_example() -> None:
     model, ids = tiny_model("bert"), token_ids()
     labels = torch.tensor([0, 1, 1])
-    found = predict(model, Batch(inputs={"input_ids": ids}, labels={"labels": labels}), is_decoder=False)
+    found = predict(model, Batch(inputs={"input_ids": ids}, labels={"labels": labels}), predicts_tokens=False)
     assert found.logits_NV.shape == (3, 2)
     assert found.loss().item() == pytest.approx(functional.cross_entropy(found.logits_NV, labels).item())
 
@@ -99,7 +99,7 @@ def test_a_class_of_each_token_but_padding() -> None:
     ids, mask = token_ids(2, 6), torch.ones(2, 6, dtype=torch.int64)
     mask[1, 4:] = 0
     batch = Batch(inputs={"input_ids": ids, "attention_mask": mask}, labels={"labels": torch.ones_like(ids)})
-    found = predict(model, batch, is_decoder=False)
+    found = predict(model, batch, predicts_tokens=False)
     whole = model(input_ids=ids, attention_mask=mask).logits
     assert torch.equal(found.logits_NV, torch.cat([whole[0], whole[1, :4]]))
 
@@ -114,7 +114,7 @@ def test_the_ends_of_an_answer_are_no_padding() -> None:
         inputs={"input_ids": ids, "attention_mask": mask},
         labels={"start_positions": positions, "end_positions": positions},
     )
-    found = predict(model, batch, is_decoder=False)
+    found = predict(model, batch, predicts_tokens=False)
     output = model(input_ids=ids, attention_mask=mask)
     config = DistillationConfig()
     student = torch.zeros_like(found.logits_NV).masked_fill(found.logits_NV < -1000, -1e4)

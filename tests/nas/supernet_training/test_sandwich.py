@@ -38,7 +38,7 @@ def test_gradients_are_those_of_the_masked_model(name: str, kind: str, is_origin
     _, *sub_networks = candidates(supernet.shape)  # heads of some groups, masks that are no prefix
     distillation = DistillationConfig.model_validate({"type": kind, "temperature": 1.0 if kind == "none" else 2.0})
     original = Original(supernet, distillation, None) if is_original else None
-    taught = predict(supernet.model, batch, is_decoder=supernet.family.is_decoder).logits_NV
+    taught = predict(supernet.model, batch, predicts_tokens=supernet.predicts_tokens).logits_NV
     with torch.no_grad():
         for parameter in supernet.model.parameters():  # it has moved on since its copy was taken
             parameter *= 1.25
@@ -53,12 +53,12 @@ def test_gradients_are_those_of_the_masked_model(name: str, kind: str, is_origin
     )
     found = gradients(supernet.model)
     supernet.model.zero_grad()
-    largest = predict(supernet.model, batch, is_decoder=supernet.family.is_decoder)
+    largest = predict(supernet.model, batch, predicts_tokens=supernet.predicts_tokens)
     teacher = teacher_of(taught if is_original else largest.logits_NV, distillation)
     expected = [divergence(largest.logits_NV, teacher, distillation) if is_original else largest.loss()]
     for sub_network in sub_networks:
         with masked(supernet, sub_network) as model:
-            student = predict(model, batch, is_decoder=supernet.family.is_decoder)  # type: ignore[arg-type]
+            student = predict(model, batch, predicts_tokens=supernet.predicts_tokens)  # type: ignore[arg-type]
         expected.append(student.loss() if kind == "none" else divergence(student.logits_NV, teacher, distillation))
     torch.stack(expected).mean().backward()
     torch.testing.assert_close(losses.double(), torch.stack(expected).detach().double(), rtol=1e-5, atol=1e-6)
@@ -72,8 +72,8 @@ def test_a_step_moves_a_sub_network_as_it_would_move_alone() -> None:
     sub_network = prefixes(supernet.shape)[2]
     alone = supernet.extract(sub_network).requires_grad_(True)
     with supernet.activate(sub_network) as model:
-        predict(model, batch, is_decoder=True).loss().backward()
-    predict(alone, batch, is_decoder=True).loss().backward()
+        predict(model, batch, predicts_tokens=True).loss().backward()
+    predict(alone, batch, predicts_tokens=True).loss().backward()
     with torch.no_grad():
         for parameter in [*supernet.model.parameters(), *alone.parameters()]:
             if parameter.grad is not None:
@@ -87,7 +87,7 @@ def test_parameters_are_back_in_place_and_order() -> None:
     before = [(name, id(one)) for name, one in supernet.model.named_parameters()]
     for sub_network in prefixes(supernet.shape):
         with supernet.activate(sub_network) as model:
-            predict(model, batch, is_decoder=True).loss().backward()
+            predict(model, batch, predicts_tokens=True).loss().backward()
     assert [(name, id(one)) for name, one in supernet.model.named_parameters()] == before
 
 
@@ -96,5 +96,5 @@ def test_no_gradients_are_kept_while_they_are_switched_off() -> None:
     with torch.no_grad(), supernet.activate(prefixes(supernet.shape)[2]) as model:
         attention = model.get_submodule("model.layers.0.self_attn.q_proj").get_parameter("weight")
         assert not attention.requires_grad
-        predict(model, batch, is_decoder=True)
+        predict(model, batch, predicts_tokens=True)
     assert all(one.grad is None for one in supernet.model.parameters())

@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassification
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from evaluators.base import EvaluationError
 from evaluators.inputs import Batch
 from nas.supernet.importance import ImportanceError
-from nas.supernet.importance.gradients import MaskGradients, mask_gradients
+from nas.supernet.importance.gradients import MaskGradients, loss_of, mask_gradients
 from nas.supernet.supernet import Supernet
 from tests.nas.supernet.tiny_models import TINY_MODELS, batches_of, tiny_model, token_ids
 
@@ -42,6 +46,22 @@ def test_labels_give_the_loss_of_the_task_head(auto_class: Any) -> None:
     batch = Batch(inputs={"input_ids": token_ids()}, labels=labels)
     found = mask_gradients(supernet, [batch]).neurons_BLN[0, -1]
     np.testing.assert_allclose(found, by_transformers(supernet, batch).numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_a_decoder_that_classifies_has_the_loss_of_its_head() -> None:
+    """With labels; without them, the loss of its own predictions, as an encoder has."""
+    torch.manual_seed(0)
+    config = TINY_MODELS["llama"][1]()
+    config.pad_token_id = 0
+    supernet = Supernet(AutoModelForSequenceClassification.from_config(config))
+    assert supernet.family.is_decoder
+    assert not supernet.predicts_tokens
+    batch = Batch(inputs={"input_ids": token_ids()}, labels={"labels": torch.tensor([0, 1, 1])})
+    outputs = supernet.model(**batch.inputs, **batch.labels)
+    torch.testing.assert_close(loss_of(supernet, batch), outputs.loss)
+    own = torch.nn.functional.cross_entropy(outputs.logits, (outputs.logits / 2).softmax(dim=-1))
+    torch.testing.assert_close(loss_of(supernet, batch.unlabelled), own)
+    assert np.abs(mask_gradients(supernet, [batch.unlabelled]).neurons_BLN).sum() > 0
 
 
 @pytest.mark.parametrize("name", ["bert", "llama"])
