@@ -143,14 +143,16 @@ def front(
 def trials(
     run: RunArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
-    """Show every trial with its state."""
-    from nas.tables import print_table, trials_table
+    """Show every trial with its state, and why those failed that did."""
+    from nas.tables import failures, print_table, trials_table
 
     opened = _opened(run, server, token)
     if as_json:
         _print_json([trial.to_json() for trial in opened.trials])
     else:
         print_table(trials_table(opened, opened.trials, title=f"{len(opened.trials)} trials"))
+        for line in failures(opened.trials):
+            print(line)
 
 
 @app.command()

@@ -96,7 +96,7 @@ def moment(seconds: float | None) -> str:
 
 
 def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
-    """One row a trial: who proposed it, what was measured, what is kept.
+    """One row a trial: who proposed it, how it ended where one failed, what was measured, what is kept.
 
     Beside a score that training won back stand the score before it, and the trial's place among the recovered ones
     before it and after.
@@ -104,6 +104,9 @@ def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     table.add_column("from")
+    has_failed = any(trial.state is TrialState.FAILED for trial in trials)
+    if has_failed:
+        table.add_column("state")
     objectives = [objective.name for objective in run.goal.objectives]
     limited = [one.name for one in run.goal.constraints if one.name not in objectives]
     places = {one.name: found for one in run.goal.objectives if (found := ranks_by(run.trials, one))}
@@ -121,8 +124,18 @@ def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
     for trial in trials:
         in_matrices = [f"{weights_kept(trial.sub_network):.0%}"] if has_ranks else []
         cells = _cells(run, trial, (*objectives, *limited), places)
-        table.add_row(str(trial.number), trial.source, *cells, *_kept(trial), *in_matrices)
+        state = [str(trial.state)] if has_failed else []
+        table.add_row(str(trial.number), trial.source, *state, *cells, *_kept(trial), *in_matrices)
     return table
+
+
+def failures(trials: Sequence[Trial]) -> list[str]:
+    """One line for each trial that failed, with its reason."""
+    return [
+        f"Trial {trial.number} failed: {' '.join(trial.reason.split())}"
+        for trial in trials
+        if trial.state is TrialState.FAILED
+    ]
 
 
 def ranks_by(trials: Sequence[Trial], objective: Objective) -> dict[int, tuple[int, int]]:
@@ -136,8 +149,7 @@ def _cells(
     cells = []
     for name in names:
         measurement, supernet = trial.measurements.get(name), run.supernet.measurements.get(name)
-        failed = "failed" if trial.state is TrialState.FAILED else "–"
-        cells.append(failed if measurement is None else shown(measurement))
+        cells.append("–" if measurement is None else shown(measurement))
         if name in places:
             before, place = trial.measurements.get(name + BEFORE_RECOVERY_SUFFIX), places[name].get(trial.number)
             cells += ["–" if before is None else shown(before), "–" if place is None else f"{place[0]} → {place[1]}"]

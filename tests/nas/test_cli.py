@@ -30,3 +30,11 @@ def test_numbers_are_whole_however_many_columns_there_are(command: list[str], ru
     assert result.exit_code == 0
     (row,) = (line for line in result.stdout.splitlines() if "regularized_evolution" in line)
     assert all(number in row for number in ("0.5678 ±0.01", "2.345 ms", "0.41", "1.049B", "0.14", "17/32"))
+
+
+def test_a_trial_that_failed_is_shown_with_its_reason(run: Path) -> None:
+    table, reasons = PIPED.invoke(app, ["trials", str(run)]).stdout.split("┘\n")
+    assert [line.split("│")[3].strip() for line in table.splitlines() if line.startswith("│")] == [
+        *("complete", "complete", "failed")
+    ]
+    assert reasons == "Trial 2 failed: A score must be a finite number, but minimal_pairs is nan.\n"

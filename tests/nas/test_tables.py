@@ -11,7 +11,7 @@ from rich.table import Table
 from evaluators.base import Measurement
 from nas.objectives import Constraint
 from nas.run import Run
-from nas.tables import comparison_table, measurements_table, print_table, shown, trials_table
+from nas.tables import comparison_table, failures, measurements_table, print_table, shown, trials_table
 from search_spaces.low_rank import with_ranks
 from search_spaces.shape import Matrix
 from search_spaces.sub_network import SubNetwork
@@ -60,13 +60,28 @@ def run(tmp_path: Path) -> Run:
 def test_one_row_a_trial(run: Run) -> None:
     heading, *rows = rendered(trials_table(run, run.trials, title="All"))
     assert heading == [
-        *("trial", "from", "minimal pairs", "decode latency", "×", "parameters", "×", "layers", "heads", "neurons")
+        *("trial", "from", "state", "minimal pairs", "decode latency", "×", "parameters", "×"),
+        *("layers", "heads", "neurons"),
     ]
     assert rows == [
-        ["0", "supernet", "0.8 ±0.01", "5 ms", "1.00", "4M", "1.00", "2/2", "8/8", "32/32"],
-        ["1", "smallest", "0.5 ±0.01", "2 ms", "0.40", "1M", "0.25", "2/2", "8/8", "17/32"],
-        ["2", "nsga2", "failed", "failed", "", "failed", "", "2/2", "8/8", "17/32"],
+        ["0", "supernet", "complete", "0.8 ±0.01", "5 ms", "1.00", "4M", "1.00", "2/2", "8/8", "32/32"],
+        ["1", "smallest", "complete", "0.5 ±0.01", "2 ms", "0.40", "1M", "0.25", "2/2", "8/8", "17/32"],
+        ["2", "nsga2", "failed", "–", "–", "", "–", "", "2/2", "8/8", "17/32"],
     ]
+
+
+def test_trials_that_failed_say_so_and_why(run: Run) -> None:
+    """Also where something was measured on them: a score that is no number, or a cost that does not depend on it."""
+    reason = "RuntimeError: out of memory\n  while it tried [more]"
+    score = Measurement(value=math.nan, unit="accuracy")
+    one = dataclasses.replace(failed(3, reason), measurements={"minimal_pairs": score})
+    heading, row = rendered(trials_table(run, [one], title=""))
+    assert dict(zip(heading, row, strict=True))["state"] == "failed"
+    assert failures([*run.trials, one]) == [
+        "Trial 2 failed: The device ran out of memory.",
+        "Trial 3 failed: RuntimeError: out of memory while it tried [more]",
+    ]
+    assert "state" not in rendered(trials_table(run, run.trials[:2], title=""))[0]
 
 
 @pytest.fixture
