@@ -114,13 +114,13 @@ def prune(
 ) -> None:
     """Prune to one budget by one method, without a search."""
     from nas.commands.prune import run_prune
-    from nas.tables import comparison_table
+    from nas.tables import comparison_table, print_table
 
     run = run_prune(config, pruner=pruner, budget=maximum, out=out, overrides=overrides or [], console=_console())
     if as_json:
         _print_json(run.trials[1].to_json())
     else:
-        Console().print(comparison_table(run, run.trials[1], title=f"{pruner}, {maximum}"))
+        print_table(comparison_table(run, run.trials[1], title=f"{pruner}, {maximum}"))
         print(f"Export it: nas export {run.directory.path} 1 --to huggingface --out exports/{run.directory.path.name}")
 
 
@@ -129,28 +129,30 @@ def front(
     run: RunArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
     """Show the Pareto front."""
-    from nas.tables import trials_table
+    from nas.tables import print_table, trials_table
 
     opened = _opened(run, server, token)
     if as_json:
         _print_json(opened.record)
     else:
         title = f"Pareto front: {len(opened.front())} of {len(opened.trials)} trials"
-        Console().print(trials_table(opened, opened.front(), title=title))
+        print_table(trials_table(opened, opened.front(), title=title))
 
 
 @app.command()
 def trials(
     run: RunArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
-    """Show every trial with its state."""
-    from nas.tables import trials_table
+    """Show every trial with its state, and why those failed that did."""
+    from nas.tables import failures, print_table, trials_table
 
     opened = _opened(run, server, token)
     if as_json:
         _print_json([trial.to_json() for trial in opened.trials])
     else:
-        Console().print(trials_table(opened, opened.trials, title=f"{len(opened.trials)} trials"))
+        print_table(trials_table(opened, opened.trials, title=f"{len(opened.trials)} trials"))
+        for line in failures(opened.trials):
+            print(line)
 
 
 @app.command()
@@ -172,7 +174,7 @@ def pick(
 ) -> None:
     """Pick the best trial within budgets, or without any within the search's own."""
     from nas.pick import pick as pick_trial
-    from nas.tables import trials_table
+    from nas.tables import print_table, trials_table
 
     opened = _opened(run, server, token)
     budgets = [("max", text) for text in maxima or []] + [("min", text) for text in minima or []]
@@ -180,7 +182,7 @@ def pick(
     if as_json:
         _print_json(trial.to_json())
     else:
-        Console().print(trials_table(opened, [trial], title=f"Trial {trial.number}"))
+        print_table(trials_table(opened, [trial], title=f"Trial {trial.number}"))
         where = f" --server {server}" if server else ""
         print(f"Export it: nas export {run} {trial.number}{where} --to huggingface --out exports/trial-{trial.number}")
 
@@ -423,13 +425,14 @@ def jobs(
 ) -> None:
     """List the service's searches, newest first."""
     from nas.commands.remote import jobs_table
+    from nas.tables import print_table
 
     with _client(server, token) as client:
         found = list(client.jobs(states=state or []))
     if as_json:
         _print_json(found)
     else:
-        Console().print(jobs_table(found))
+        print_table(jobs_table(found))
 
 
 @app.command()
@@ -471,8 +474,9 @@ def token_create(
 def token_list(url: DatabaseOption = None, data: DataOption = DATA) -> None:
     """List tokens, without their secrets."""
     from nas.commands.service import database_url, tokens_table
+    from nas.tables import print_table
 
-    Console().print(tokens_table(database_url(url, data)))
+    print_table(tokens_table(database_url(url, data)))
 
 
 @token_commands.command("revoke")
@@ -535,12 +539,12 @@ def _print_json(record: Any) -> None:
 
 
 def _print_measurements(measurements: Any, as_json: bool) -> None:
-    from nas.tables import measurements_table
+    from nas.tables import measurements_table, print_table
 
     if as_json:
         _print_json({name: measurement.to_json() for name, measurement in measurements.items()})
     else:
-        Console().print(measurements_table(measurements))
+        print_table(measurements_table(measurements))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from nas.front import Goal, compare_with_uniform, front_of
 from nas.objectives import Constraint, Objective
-from nas.trial import Judged, Trial
+from nas.trial import Judged, Trial, TrialState
 from search_spaces.shape import Matrix, SupernetShape
 
 T = TypeVar("T", bound=Judged)
@@ -16,11 +16,29 @@ class ResultsError(ValueError):
     """A search that has not found what is asked for; the message says what there is."""
 
 
+class FailedTrialError(ValueError):
+    """A trial that failed, where one that was measured is needed; the message says why it failed."""
+
+
 def unknown_trial(number: int, num_trials: int) -> ResultsError:
     """That a search has no trial of this number."""
     return ResultsError(
         f"A trial's number must be one of 0 to {num_trials - 1}, got {number}; the front lists the best."
     )
+
+
+def refuse_failed(number: int, state: TrialState, reason: str) -> None:
+    """Checks that a trial may be exported: of one that failed nobody knows whether its model runs or how good it is.
+
+    Raises:
+        FailedTrialError: It failed.
+    """
+    if state is TrialState.FAILED:
+        why = " ".join(reason.split()).rstrip(".")
+        raise FailedTrialError(
+            f"An export must be of a trial that was measured, but trial {number} failed ({why}); choose one of the "
+            "front."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

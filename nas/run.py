@@ -7,6 +7,7 @@ from nas.report import ReportFiles, write_report
 from nas.results import Results, goal_of, shape_from_record
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.store.trial_store import TrialStore
+from nas.trial import Trial
 from search_spaces.shape import SupernetShape
 
 
@@ -31,8 +32,7 @@ class Run(Results):
         directory = RunDirectory.open(path)
         shape = shape_from_json(directory)
         record = directory.read_front()
-        with TrialStore(directory.trials_path) as store:
-            trials = tuple(store.trials(shape))
+        trials = _stored_trials(directory, shape)
         if not any(trial.source == "supernet" for trial in trials):
             raise RunDirectoryError(
                 f"{directory.trials_path} must hold the trials of the run, the supernet's first, but it does not; "
@@ -70,3 +70,12 @@ def shape_from_json(directory: RunDirectory) -> SupernetShape:
             f"{directory.environment_path} must describe the run's supernet, but it does not ({error}); "
             "restore it from a copy."
         ) from error
+
+
+def _stored_trials(directory: RunDirectory, shape: SupernetShape) -> tuple[Trial, ...]:
+    """All trials by number; none where the database is missing or empty, for a store would make a new one there."""
+    path = directory.trials_path
+    if not path.is_file() or not path.stat().st_size:
+        return ()
+    with TrialStore(path) as store:
+        return tuple(store.trials(shape))

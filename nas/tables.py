@@ -3,7 +3,9 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from rich.table import Table
+from rich import box
+from rich.console import Console, ConsoleOptions
+from rich.table import Column, Table
 
 from evaluators.base import BEFORE_RECOVERY_SUFFIX, Measurement
 from nas.objectives import Objective
@@ -32,6 +34,51 @@ _DIVISORS = {
     "MB": 1e6,
     "GB": 1e9,
 }
+_UNLIMITED = 100_000
+"""Characters in a line: more than any table needs."""
+_NARROW_TEXT = 10
+"""Characters in a line: texts are folded no narrower than a date."""
+
+
+def print_table(table: Table, console: Console | None = None) -> None:
+    """Prints a table without cutting anything off, as rich does where numbers have no room.
+
+    Where no terminal shows it, a table is as wide as it needs. In a terminal that is too narrow its columns move
+    together, and headings and then texts are folded, no further than it takes; where that is not enough the table is
+    wider than the terminal.
+
+    Args:
+        table: Its numbers are in columns that are justified to the right, or not wrapped. It is changed to fit.
+        console: Where to; None for standard output.
+    """
+    console = console or Console()
+    options = console.options.update(width=_UNLIMITED)
+    room = console.width if console.is_terminal else _UNLIMITED
+    if console.measure(table, options=options).maximum > room:
+        table.box, table.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+        table.show_edge = table.pad_edge = False
+    width = console.measure(table, options=options).maximum
+    excess = max(0, width - room)
+    for column in sorted(table.columns, key=lambda column: column.justify != "right"):
+        least, most = _widths(column, console, options)
+        column.width = max(least, most - excess)
+        column.overflow = "fold"
+        excess -= most - column.width
+        width -= most - column.width
+    table.width = width
+    console.print(table, crop=False)
+
+
+def _widths(column: Column, console: Console, options: ConsoleOptions) -> tuple[int, int]:
+    """How narrow a column may become and how wide it is when nothing is folded, in characters."""
+    heading, *cells = (console.measure(part, options=options) for part in (column.header, *column.cells))
+    most = max(part.maximum for part in (heading, *cells))
+    if column.no_wrap:
+        return most, most
+    if column.justify == "right":
+        return max([heading.minimum, *(cell.maximum for cell in cells)]), most
+    longest_word = max((cell.minimum for cell in cells), default=0)
+    return max(heading.minimum, min(longest_word, _NARROW_TEXT)), most
 
 
 def shown(measurement: Measurement) -> str:
@@ -49,7 +96,7 @@ def moment(seconds: float | None) -> str:
 
 
 def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
-    """One row a trial: who proposed it, what was measured, what is kept.
+    """One row a trial: who proposed it, how it ended where one failed, what was measured, what is kept.
 
     Beside a score that training won back stand the score before it, and the trial's place among the recovered ones
     before it and after.
@@ -57,6 +104,9 @@ def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     table.add_column("from")
+    has_failed = any(trial.state is TrialState.FAILED for trial in trials)
+    if has_failed:
+        table.add_column("state")
     objectives = [objective.name for objective in run.goal.objectives]
     limited = [one.name for one in run.goal.constraints if one.name not in objectives]
     places = {one.name: found for one in run.goal.objectives if (found := ranks_by(run.trials, one))}
@@ -74,8 +124,18 @@ def trials_table(run: Results, trials: Sequence[Trial], *, title: str) -> Table:
     for trial in trials:
         in_matrices = [f"{weights_kept(trial.sub_network):.0%}"] if has_ranks else []
         cells = _cells(run, trial, (*objectives, *limited), places)
-        table.add_row(str(trial.number), trial.source, *cells, *_kept(trial), *in_matrices)
+        state = [str(trial.state)] if has_failed else []
+        table.add_row(str(trial.number), trial.source, *state, *cells, *_kept(trial), *in_matrices)
     return table
+
+
+def failures(trials: Sequence[Trial]) -> list[str]:
+    """One line for each trial that failed, with its reason."""
+    return [
+        f"Trial {trial.number} failed: {' '.join(trial.reason.split())}"
+        for trial in trials
+        if trial.state is TrialState.FAILED
+    ]
 
 
 def ranks_by(trials: Sequence[Trial], objective: Objective) -> dict[int, tuple[int, int]]:
@@ -89,8 +149,7 @@ def _cells(
     cells = []
     for name in names:
         measurement, supernet = trial.measurements.get(name), run.supernet.measurements.get(name)
-        failed = "failed" if trial.state is TrialState.FAILED else "–"
-        cells.append(failed if measurement is None else shown(measurement))
+        cells.append("–" if measurement is None else shown(measurement))
         if name in places:
             before, place = trial.measurements.get(name + BEFORE_RECOVERY_SUFFIX), places[name].get(trial.number)
             cells += ["–" if before is None else shown(before), "–" if place is None else f"{place[0]} → {place[1]}"]

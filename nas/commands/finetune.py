@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.finetuning import finetune, load_finetune_config
-from nas.tables import measurements_table
+from nas.tables import measurements_table, print_table
 from nas.training_progress import TrainingProgress
 
 
@@ -32,5 +32,5 @@ def run_finetuning(config_path: Path, *, out: Path, overrides: Sequence[str], as
         print(json.dumps(done.record, indent=2))
         return
     if done.scores:
-        Console().print(measurements_table(done.scores))
+        print_table(measurements_table(done.scores))
     print(f"Model: {done.folder}")

@@ -22,7 +22,7 @@ def jobs_table(searches: Sequence[Mapping[str, Any]]) -> Table:
     # In 80 columns there is no room for all: an id is to be copied, and how a search stands is what is looked for.
     table = Table(title=f"{len(searches)} searches", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("id", "name", "owner", "state", "trials", "hypervolume", "submitted"):
-        table.add_column(heading, no_wrap=heading in {"id", "state", "trials"})
+        table.add_column(heading, no_wrap=heading in {"id", "state", "trials", "hypervolume"})
     for one in searches:
         volume = "–" if one["hypervolume"] is None else f"{one['hypervolume']:.4g}"
         trials = f"{one['num_trials']}/{one['max_trials'] or '?'}"

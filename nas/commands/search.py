@@ -22,7 +22,7 @@ from nas.run import Run
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.search import Listener, Search, SearchError, Status
 from nas.store.folder import FolderStore
-from nas.tables import trials_table
+from nas.tables import print_table, trials_table
 from nas.tracking.tracking import Tracking
 from nas.train_supernet import searched_config, train_supernet, training_config_of
 from nas.trained_pruners import TRAINED_PRUNERS, resolved_options
@@ -176,7 +176,7 @@ def conclude(folder: Path) -> None:
     run = Run.open(folder)
     members = run.front()
     console = Console()
-    console.print(trials_table(run, members, title=f"Pareto front: {len(members)} of {len(run.trials)} trials"))
+    print_table(trials_table(run, members, title=f"Pareto front: {len(members)} of {len(run.trials)} trials"), console)
     console.print(run.comparison(), highlight=False, soft_wrap=True)
     files = run.write_report()
     console.print(f"Report: {files.html}", highlight=False, soft_wrap=True)

@@ -21,6 +21,7 @@ from nas.export import check_request, export
 from nas.export.base import ExportError, ExportReport, explained, published
 from nas.export.weights import weights_of
 from nas.preparation import calibration_examples, load_supernet, order_directions
+from nas.results import refuse_failed
 from nas.run import Run
 from nas.run_directory import RunDirectory
 from nas.train_supernet import searched_config
@@ -55,6 +56,7 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
         ValueError: One of the subclasses that say what is wrong with the trial, the model or the folder.
     """
     trial = run.trial(number)
+    refuse_failed(number, trial.state, trial.reason)
     check_request(target, folder)
     config = parse_config(run.directory.read_config_text())
     console.print(f"Loading {config.model.name}", highlight=False)

@@ -1,12 +1,16 @@
 """The README.md of an exported model: where it comes from, what was kept, what was measured, how to load it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluators.base import Measurement
+from evaluators.base import COST_UNITS, Measurement
 from nas.supernet.supernet import Supernet
 from search_spaces.embedding import Band
 from search_spaces.sub_network import SubNetwork
+
+_COUNTED = COST_UNITS - {"s"}
+"""Units of what is counted or reckoned, and not timed."""
 
 
 def model_card(
@@ -84,13 +88,20 @@ def _measured(measurements: Mapping[str, Measurement]) -> str:
     rows = [
         (
             name,
-            f"{measurement.value:.4g} {measurement.unit}",
-            "exact" if measurement.ci95 is None else "{:.4g} – {:.4g}".format(*measurement.ci95),
+            f"{measurement.value:.4g} {measurement.unit}" if math.isfinite(measurement.value) else "not finite",
+            _interval(measurement),
             str(measurement.n),
         )
         for name, measurement in measurements.items()
     ]
     return _table(("quantity", "value", "95 % confidence interval", "n"), rows)
+
+
+def _interval(measurement: Measurement) -> str:
+    """A dash where there is none, though the number is no count: of a single example, say."""
+    if measurement.ci95 is None:
+        return "exact" if measurement.unit in _COUNTED else "–"
+    return "{:.4g} – {:.4g}".format(*measurement.ci95) if all(map(math.isfinite, measurement.ci95)) else "–"
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -11,11 +11,11 @@ from sqlalchemy import Row, and_, func, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from nas.config import SearchConfig
-from nas.results import Results, Standing, goal_of, results_of, shape_from_record, unknown_trial
+from nas.results import Results, Standing, goal_of, refuse_failed, results_of, shape_from_record, unknown_trial
 from nas.service import tables
 from nas.service.database import Database
 from nas.service.queue import JobState, Queue
-from nas.trial import Outcome, Trial
+from nas.trial import Outcome, Trial, TrialState
 
 SEARCH = "search"
 """The kind of the job that runs a search."""
@@ -215,20 +215,23 @@ class Searches:
         """
         return self._front(search_id)[0]
 
-    def require_trial(self, search_id: str, number: int) -> None:
-        """Checks that a trial is there.
+    def require_measured(self, search_id: str, number: int) -> None:
+        """Checks that a trial is there, and that it may be exported.
 
         Raises:
-            ResultsError: It is not.
+            ResultsError: It is not there.
+            FailedTrialError: It failed.
             NotReadyError: The search's first two trials are not done.
         """
         self.front(search_id)
         mine = tables.trials.c.search_id == search_id
-        query = select(func.count(), func.count().filter(tables.trials.c.number == number)).where(mine)
+        outcome = select(tables.trials.c.state, tables.trials.c.reason).where(mine, tables.trials.c.number == number)
         with self._database.reading() as connection:
-            num_trials, is_there = connection.execute(query).one()
-        if not is_there:
+            num_trials = connection.execute(select(func.count()).where(mine)).scalar_one()
+            found = connection.execute(outcome).one_or_none()
+        if found is None:
             raise unknown_trial(number, num_trials)
+        refuse_failed(number, TrialState(found.state), found.reason)
 
     def counts(self) -> dict[JobState, int]:
         """How many searches stand how."""

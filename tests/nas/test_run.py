@@ -79,6 +79,15 @@ def test_trials_that_went_missing(folder: Path) -> None:
     (folder / "trials.db").unlink()
     with pytest.raises(RunDirectoryError, match=r"trials\.db must hold the trials of the run, .* restore it"):
         Run.open(folder)
+    assert not (folder / "trials.db").exists()
+
+
+def test_an_empty_database_of_trials_stays_as_it_is(folder: Path) -> None:
+    """Who looks at a run writes nothing into it."""
+    (folder / "trials.db").write_bytes(b"")
+    with pytest.raises(RunDirectoryError, match=r"trials\.db must hold the trials of the run, .* restore it"):
+        Run.open(folder)
+    assert (folder / "trials.db").read_bytes() == b""
 
 
 @pytest.mark.parametrize(

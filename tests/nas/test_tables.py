@@ -11,7 +11,7 @@ from rich.table import Table
 from evaluators.base import Measurement
 from nas.objectives import Constraint
 from nas.run import Run
-from nas.tables import comparison_table, measurements_table, shown, trials_table
+from nas.tables import comparison_table, failures, measurements_table, print_table, shown, trials_table
 from search_spaces.low_rank import with_ranks
 from search_spaces.shape import Matrix
 from search_spaces.sub_network import SubNetwork
@@ -60,13 +60,90 @@ def run(tmp_path: Path) -> Run:
 def test_one_row_a_trial(run: Run) -> None:
     heading, *rows = rendered(trials_table(run, run.trials, title="All"))
     assert heading == [
-        *("trial", "from", "minimal pairs", "decode latency", "×", "parameters", "×", "layers", "heads", "neurons")
+        *("trial", "from", "state", "minimal pairs", "decode latency", "×", "parameters", "×"),
+        *("layers", "heads", "neurons"),
     ]
     assert rows == [
-        ["0", "supernet", "0.8 ±0.01", "5 ms", "1.00", "4M", "1.00", "2/2", "8/8", "32/32"],
-        ["1", "smallest", "0.5 ±0.01", "2 ms", "0.40", "1M", "0.25", "2/2", "8/8", "17/32"],
-        ["2", "nsga2", "failed", "failed", "", "failed", "", "2/2", "8/8", "17/32"],
+        ["0", "supernet", "complete", "0.8 ±0.01", "5 ms", "1.00", "4M", "1.00", "2/2", "8/8", "32/32"],
+        ["1", "smallest", "complete", "0.5 ±0.01", "2 ms", "0.40", "1M", "0.25", "2/2", "8/8", "17/32"],
+        ["2", "nsga2", "failed", "–", "–", "", "–", "", "2/2", "8/8", "17/32"],
     ]
+
+
+def test_trials_that_failed_say_so_and_why(run: Run) -> None:
+    """Also where something was measured on them: a score that is no number, or a cost that does not depend on it."""
+    reason = "RuntimeError: out of memory\n  while it tried [more]"
+    score = Measurement(value=math.nan, unit="accuracy")
+    one = dataclasses.replace(failed(3, reason), measurements={"minimal_pairs": score})
+    heading, row = rendered(trials_table(run, [one], title=""))
+    assert dict(zip(heading, row, strict=True))["state"] == "failed"
+    assert failures([*run.trials, one]) == [
+        "Trial 2 failed: The device ran out of memory.",
+        "Trial 3 failed: RuntimeError: out of memory while it tried [more]",
+    ]
+    assert "state" not in rendered(trials_table(run, run.trials[:2], title=""))[0]
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Run:
+    """Two objectives with long numbers, and a budget on a third quantity."""
+    trials = [
+        trial(0, 0.8234, 5.678, "supernet", parameters=7.249e9),
+        trial(1, 0.5678, 2.345, "regularized_evolution", parameters=1.049e9),
+    ]
+    return write_run(
+        tmp_path / "wide", trials, (Constraint(name="parameters", unit="parameters", bound="max", limit=8e9),)
+    )
+
+
+def printed(table: Table, *, width: int, is_terminal: bool) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=is_terminal, color_system=None)
+    print_table(table, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+NUMBERS = ["0.5678 ±0.01", "2.345 ms", "0.41", "1.049B", "0.14", "17/32"]
+
+
+@pytest.mark.parametrize("width", [20, 80, 150])
+def test_where_no_terminal_is_a_table_is_as_wide_as_it_needs(wide: Run, width: int) -> None:
+    lines = printed(trials_table(wide, wide.trials, title=""), width=width, is_terminal=False)
+    (row,) = (line for line in lines if "regularized_evolution" in line)
+    assert all(number in row for number in NUMBERS)
+    assert len({len(line) for line in lines if line.strip()}) == 1
+
+
+LEAST = 89
+"""Characters in a line of that table where headings are folded between words, and the long name into three parts."""
+
+
+@pytest.mark.parametrize("width", [20, 80, LEAST, 95, 100, 110, 120, 200])
+def test_no_number_is_cut_off_in_a_narrow_terminal(wide: Run, width: int) -> None:
+    """Headings are folded, and then names; only where that is not enough is the table wider than the terminal."""
+    lines = printed(trials_table(wide, wide.trials, title=""), width=width, is_terminal=True)
+    (row,) = (line for line in lines if NUMBERS[0] in line)
+    assert all(number in row for number in NUMBERS)
+    assert "…" not in "".join(lines)
+    assert max(map(len, lines)) <= max(width, LEAST)
+    below = [line[:LEAST].replace("│", " ").split() for line in lines[lines.index(row) + 1 :]]
+    name = row.replace("│", " ").split()[1] + "".join(part for parts in below for part in parts if "─" not in part)
+    assert name == "regularized_evolution"
+
+
+def test_an_empty_front_is_printed(wide: Run) -> None:
+    (heading,) = (
+        line for line in printed(trials_table(wide, [], title=""), width=60, is_terminal=False) if "┃" in line
+    )
+    assert "minimal pairs" in heading
+
+
+def test_long_notes_are_folded(wide: Run) -> None:
+    flags = ("wide_interval", "contended")
+    latency = Measurement(value=0.004123, unit="s", ci95=(0.0041, 0.0042), n=40, p90=0.006, flags=flags)
+    lines = printed(measurements_table({"decode_latency": latency}), width=60, is_terminal=True)
+    assert max(map(len, lines)) <= 60
+    assert any("decode_lat" in line and "4.123 ±0.05 ms" in line and "6 ms" in line for line in lines)
 
 
 def test_a_score_that_was_won_back_stands_beside_the_one_before_and_the_places(tmp_path: Path) -> None:

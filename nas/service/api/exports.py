@@ -31,7 +31,7 @@ def export(request: Request, identity: Submitter, record: Visible, wanted: Expor
     del identity
     if wanted.to not in EXPORTERS:
         raise ParameterError(f"to must be one of {', '.join(sorted(EXPORTERS))}, got {wanted.to!r}; choose one.")
-    request.app.state.searches.require_trial(record.id, wanted.trial)
+    request.app.state.searches.require_measured(record.id, wanted.trial)
     exports = request.app.state.exports
     return Export.of(exports.get(exports.ask(record.id, trial=wanted.trial, to=wanted.to)))
 

@@ -19,7 +19,7 @@ from nas.config import ConfigError
 from nas.objectives import BudgetError
 from nas.pick import NothingFitsError
 from nas.report import ReportError
-from nas.results import ResultsError
+from nas.results import FailedTrialError, ResultsError
 from nas.service.database import DatabaseError
 from nas.service.exports import UnknownExportError
 from nas.service.limits import RefusedError
@@ -71,6 +71,7 @@ KINDS: dict[type[Exception], tuple[int, str]] = {
     ParameterError: (422, "parameter"),
     IdempotencyError: (422, "idempotency-key"),
     ResultsError: (404, "trial"),
+    FailedTrialError: (409, "failed-trial"),
     NothingFitsError: (404, "nothing-fits"),
     UnknownSearchError: (404, "search"),
     UnknownExportError: (404, "export"),

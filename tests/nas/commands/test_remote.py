@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from nas.commands.remote import jobs_table
+from nas.tables import print_table
 
 ID = "9f0c2b7c5d8e4f0a9b1c2d3e4f5a6b7c"
 
@@ -27,8 +28,8 @@ def search(**changed: Any) -> dict[str, Any]:
 
 
 def printed(searches: list[dict[str, Any]], width: int) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(jobs_table(searches))
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    print_table(jobs_table(searches), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -38,6 +39,8 @@ def test_an_id_can_be_copied_from_a_terminal_of_80_columns() -> None:
     assert text.count(ID) == 2
     assert text.count("cancelled") == 2
     assert "17/64" in text
+    assert text.count("5.156e+05") == 2
+    assert text.count(":28") == 2
 
 
 def test_a_search_that_only_time_ends_and_has_found_nothing_says_so() -> None:

@@ -21,7 +21,7 @@ from nas.config import parse_config
 from nas.export import ExportError, ExportReport, bundle
 from nas.export.bundle import RUN_FILES, BundleError, add_search, export_bundle, opened_bundle, pack
 from nas.export.weights import recovered_weights
-from nas.results import ResultsError
+from nas.results import FailedTrialError, ResultsError
 from nas.run import Run
 from nas.store.errors import StoreError
 from nas.store.trial_store import TrialStore
@@ -135,6 +135,18 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
         exported(run, 7, tmp_path / "model")
     with pytest.raises(ExportError, match="is in use"):
         exported(run, 0, tmp_path / "used")
+
+
+def test_a_trial_that_failed_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "load_supernet", lambda _: pytest.fail("worked in vain"))
+    failed = by_hand.failed(1, "RuntimeError: out of memory\nwhile it tried.")
+    run = by_hand.write_run(tmp_path / "run", [by_hand.trial(0, 0.8, 5, "supernet"), failed])
+    with pytest.raises(
+        FailedTrialError,
+        match=r"but trial 1 failed \(RuntimeError: out of memory while it tried\); choose one of the front",
+    ):
+        exported(run, 1, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_run_that_is_written_to_is_copied_as_of_one_moment(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from nas.service.lease_store import LeaseStore
 from nas.service.queue import JobState, Lease, Queue
 from nas.service.search_files import SearchFiles
 from nas.service.searches import SEARCH, Searches
+from nas.trial import TrialState
 from tests.nas.test_search import Bench
 
 
@@ -58,6 +59,13 @@ def finished(database: Database, *, owner: str = "ada") -> str:
     with queue.guarded(lease) as connection:
         queue.end(connection, lease, JobState.COMPLETE)
     return search_id
+
+
+def fail(database: Database, number: int, reason: str) -> None:
+    """Makes trials of that number ones that failed."""
+    mine = update(tables.trials).where(tables.trials.c.number == number)
+    with database.transaction() as connection:
+        connection.execute(mine.values(state=TrialState.FAILED, reason=reason))
 
 
 ARTIFACTS = "memory://artifacts"

@@ -7,12 +7,12 @@ from sqlalchemy import select, update
 
 from nas.front import front_of
 from nas.pick import goal_within, pick
-from nas.results import ResultsError
+from nas.results import FailedTrialError, ResultsError
 from nas.service import tables
 from nas.service.database import Database
 from nas.service.queue import Queue
 from nas.service.searches import NotReadyError, Searches
-from tests.nas.service.searching import finished, submitted
+from tests.nas.service.searching import fail, finished, submitted
 
 BUDGETS: list[list[tuple[Literal["max", "min"], str]]] = [
     [],
@@ -65,11 +65,19 @@ def test_of_another_search_nothing_is_read(database: Database) -> None:
 def test_a_trial_is_known_by_its_number(database: Database) -> None:
     search_id, searches = finished(database), searches_of(database)
     for number in range(6):
-        searches.require_trial(search_id, number)
+        searches.require_measured(search_id, number)
     with pytest.raises(ResultsError, match="must be one of 0 to 5, got 6; the front lists the best"):
-        searches.require_trial(search_id, 6)
+        searches.require_measured(search_id, 6)
     with pytest.raises(NotReadyError, match="must have measured its supernet first, but this one has not; ask later"):
-        searches.require_trial(submitted(database), 0)
+        searches.require_measured(submitted(database), 0)
+
+
+def test_a_trial_that_failed_is_none_to_export(database: Database) -> None:
+    search_id, searches = finished(database), searches_of(database)
+    fail(database, 3, "A score must be a finite number, but perplexity is nan.")
+    searches.require_measured(search_id, 2)
+    with pytest.raises(FailedTrialError, match=r"but trial 3 failed \(A score .* is nan\); choose one of the front"):
+        searches.require_measured(search_id, 3)
 
 
 def test_names_that_json_escapes_are_budgets_too(database: Database) -> None:

@@ -12,7 +12,7 @@ from nas.service.logs import LOG_EVENT
 from nas.service.queue import Queue
 from nas.service.tokens import Tokens
 from tests.nas.service.api.test_app import CONFIG, NOBODY, client_of, problem
-from tests.nas.service.searching import FILE, exported, finished, submitted
+from tests.nas.service.searching import FILE, exported, fail, finished, submitted
 
 PAGE = {"Sec-Fetch-Site": "same-origin"}
 
@@ -97,6 +97,9 @@ def test_an_export_of_nothing_is_refused(client: TestClient, database: Database)
         client.post(path, json={"trial": 1, "to": "floppy"}), 422, "parameter"
     )
     assert "one of 0 to 5, got 99" in problem(client.post(path, json={"trial": 99}), 404, "trial")
+    fail(database, 4, "The device ran out of memory.")
+    refused = problem(client.post(path, json={"trial": 4}), 409, "failed-trial")
+    assert "but trial 4 failed (The device ran out of memory); choose" in refused
     problem(client.post(path, json={"trial": "x"}), 422, "parameter")
     problem(client.post(path, json={"trial": 1, "too": "huggingface"}), 422, "parameter")
     assert "must be one that was asked for" in problem(client.get(f"/v1/exports/{NOBODY}"), 404, "export")
