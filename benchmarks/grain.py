@@ -8,7 +8,8 @@ held-out examples, extracted, and timed in alternation with the dense model on w
         --evaluate '{"accuracy": {"data": "test.txt"}}' --steps 2000 --rows trec.jsonl
 
 Each row is printed as it comes; with ``--rows FILE`` it is added to a file, and what that file holds is not trained
-again. ``of_dense`` is the score as a share of the dense model's. A short run: ``--steps 30 --densities 0.2``.
+again. ``--time-again`` times all rows once more, for those that were trained beside other work. ``of_dense`` is the
+score as a share of the dense model's. A short run: ``--steps 30 --densities 0.2``.
 """
 
 import json
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--latency-batch", type=int, default=32)
     parser.add_argument("--latency-tokens", type=int, default=128)
     parser.add_argument("--latency-s", type=float, default=60.0, help="seconds of timing at most, for each result")
+    parser.add_argument("--time-again", action="store_true", help="time the rows in the file, too")
     parser.add_argument("--rows", type=Path, help="rows measured so far, one JSON object a line; more are added")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -76,6 +78,8 @@ def main() -> None:
                     if options.rows:
                         with options.rows.open("a", encoding="utf-8") as file:
                             file.write(json.dumps(row) + "\n")
+        if options.time_again:
+            rows = [timed_again(row, supernet, options) for row in rows]
     result = {"benchmark": "grain", "dense": dense, "metric": evaluator.name, "rows": rows, **contention(load)}
     publish(result, options, device=supernet.device)
 
@@ -128,8 +132,16 @@ def measure(
         "queries": sub_network.query_dims_LKD.sum(axis=(1, 2)).tolist(),
         "neurons": list(sub_network.num_neurons),
         "trained_s": round(trained_s, 1),
-        **speed(supernet, sub_network, weights, options),
+        "sub_network": sub_network.to_json(),
+        **speed(supernet, sub_network, options),
     }
+
+
+def timed_again(row: Row, supernet: Supernet, options: Any) -> Row:
+    """The row with its speed as it is now; one from before sub-networks were kept stays as it is."""
+    if "sub_network" not in row:
+        return row
+    return row | speed(supernet, SubNetwork.from_json(row["sub_network"], supernet.shape), options)
 
 
 def score(supernet: Supernet, sub_network: SubNetwork, weights: OwnWeights | None, evaluator: Evaluator) -> float:
@@ -138,8 +150,8 @@ def score(supernet: Supernet, sub_network: SubNetwork, weights: OwnWeights | Non
     return measured[evaluator.name].value
 
 
-def speed(supernet: Supernet, sub_network: SubNetwork, weights: OwnWeights, options: Any) -> Row:
-    """How many times as fast as the dense model the extracted one is."""
+def speed(supernet: Supernet, sub_network: SubNetwork, options: Any) -> Row:
+    """How many times as fast as the dense model the extracted one is; weights other than its own make no difference."""
     evaluator = Latency(
         workload="encode",
         batch_size=options.latency_batch,
@@ -147,7 +159,7 @@ def speed(supernet: Supernet, sub_network: SubNetwork, weights: OwnWeights, opti
         max_s=options.latency_s,
     )
     full = SubNetwork.full(supernet.shape)
-    extracted = supernet.extract(sub_network, weights)
+    extracted = supernet.extract(sub_network)
     measured = evaluator.evaluate(Subject(model=extracted, reference=lambda: supernet.activate(full)))
     ratio = measured["encode_latency_ratio"]
     assert ratio.ci95 is not None
