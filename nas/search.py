@@ -135,10 +135,14 @@ class Search:
         return measurement_of_evaluator([part.name for part in self._config.evaluators], self._prepared.evaluators)
 
     def _refuse_unreachable_budget(self, goal: Goal) -> None:
-        ends = [trial for trial in self._trials[:2] if trial.state is TrialState.COMPLETE]
+        """By what the supernet and the smallest measured, failed or not: one of infinite perplexity has its costs.
+
+        A smallest that could not be measured says nothing of what lies between.
+        """
+        ends = [trial.measurements for trial in self._trials[:2]]
         for constraint in goal.constraints:
-            if all(constraint.violation(trial.measurements) > 0 for trial in ends):
-                reached = [trial.measurements[constraint.name].value for trial in ends]
+            if all(constraint.violation(measured) > 0 for measured in ends):
+                reached = [measured[constraint.name].value for measured in ends]
                 nearest = min(reached) if constraint.bound == "max" else max(reached)
                 raise InfeasibleBudgetError(
                     f"The budget on {constraint.name} must be within reach of the search space, which reaches "

@@ -171,6 +171,41 @@ def test_an_unreachable_budget_names_what_is_reached(tmp_path: Path) -> None:
         assert len(store.trials(bench.prepared.supernet.shape)) == 2
 
 
+def infinite_when_smallest(bench: Bench) -> Callable[[Subject], float]:
+    smallest_model = bench.prepared.supernet.extract(bench.prepared.seeds[1].sub_network)
+    least = sum(parameter.numel() for parameter in smallest_model.parameters())
+    return lambda subject: math.inf if num_parameters(subject) == least else quality(subject)
+
+
+def unable_when_smallest(bench: Bench) -> Callable[[Subject], float]:
+    value = infinite_when_smallest(bench)
+
+    def look(subject: Subject) -> float:
+        if math.isinf(found := value(subject)):
+            raise EvaluationError("A score must be had.")
+        return found
+
+    return look
+
+
+@pytest.mark.parametrize("value", [infinite_when_smallest, unable_when_smallest])
+def test_a_smallest_that_fails_does_not_make_a_budget_unreachable(
+    value: Callable[[Bench], Callable[[Subject], float]], tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path, config=CONFIG + "budget: {parameters: {max: 0.5x}}\n")
+    bench.quality.value = value(bench)
+    run = bench.run()
+    assert run.trials[1].state is TrialState.FAILED
+    assert run.front()
+
+
+def test_a_smallest_that_fails_still_shows_what_is_unreachable(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, config=CONFIG + "budget: {parameters: {max: 0.01x}}\n")
+    bench.quality.value = infinite_when_smallest(bench)
+    with pytest.raises(InfeasibleBudgetError, match="budget on parameters must be within reach"):
+        bench.run()
+
+
 def test_a_budget_keeps_trials_above_it_off_the_front(tmp_path: Path) -> None:
     run = Bench(tmp_path, config=CONFIG + "budget: {parameters: {max: 0.5x}}\n").run()
     limit = 0.5 * run.supernet.measurements["parameters"].value
