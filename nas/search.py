@@ -242,17 +242,18 @@ class Search:
         return Results(shape=self._prepared.supernet.shape, trials=tuple(self._trials), goal=goal, record=record)
 
     def _confirm(self, confirmed: set[int], watcher: Watcher) -> None:
-        """Measures anew what varies, until the front and the uniform-width models beside it are confirmed."""
-        goal = self._level()
+        """Measures anew what varies, until the front and the uniform-width models beside it are confirmed.
+
+        Every reading is one of the supernet, too, so that all latencies move, and the front with them.
+        """
         varying = self._judge.varying
-        while varying and (doubtful := [one for one in self._quoted(goal) if one.number not in confirmed]):
+        while varying and (doubtful := [one for one in self._quoted(self._level()) if one.number not in confirmed]):
             for trial in doubtful:
                 own = self._own_weights(trial, watcher)
                 anew = self._judge.measure(trial.sub_network, varying, self._supernet_measurements(), own)
                 better = {name: _surer(one, trial.measurements[name]) for name, one in anew.items()}
                 self._replace(replace(trial, measurements={**trial.measurements, **better}))
             confirmed |= {trial.number for trial in doubtful}
-        self._level()
 
     def _to_recover(self) -> list[Trial]:
         """Members of a front on which training has not been tried; none where it is not asked for.

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, Direction, EvaluationError, Measurement, Subject
 from nas.config import SearchConfig, parse_config
 from nas.front import front_of
 from nas.new_run import shape_to_json
@@ -231,6 +232,44 @@ def test_what_varies_is_measured_again_on_the_front(tmp_path: Path) -> None:
     assert [trial.number for trial in front_of(run.trials, run.goal)] == [
         trial["number"] for trial in run.record["trials"]
     ]
+
+
+@dataclass(kw_only=True)
+class Timed(Known):
+    """A latency in proportion to the size, told with its ratio to the supernet, which takes 10 ms, and later 9.9 ms."""
+
+    seen: Counter[float] = field(default_factory=Counter)
+
+    def evaluate(self, subject: Subject) -> dict[str, Measurement]:
+        size = num_parameters(subject)
+        self.seen[size] += 1
+        if subject.reference is None:
+            return {self.name: Measurement(value=0.01, unit="s")}
+        with subject.reference() as supernet:
+            ratio = size / sum(parameter.numel() for parameter in supernet.parameters())
+        taken_s = ratio * subject.reference_measurements[self.name].value
+        return {
+            self.name: Measurement(value=taken_s, unit="s"),
+            self.name + RATIO_SUFFIX: Measurement(value=ratio, unit="ratio", ci95=(ratio, ratio)),
+            self.name + SUPERNET_SUFFIX: Measurement(value=0.01 if self.seen[size] == 1 else 0.0099, unit="s"),
+        }
+
+
+def timed(folder: Path, config: str) -> tuple[Timed, Run]:
+    latency = Timed(name="decode_latency", unit="s", varies=True)
+    return latency, Bench(folder, cost=latency, config=config).run()
+
+
+def test_who_enters_the_front_while_it_is_confirmed_is_confirmed_too(tmp_path: Path) -> None:
+    config = CONFIG.replace("parameters", "{latency: {workload: decode}}")
+    _, free = timed(tmp_path / "free", config)
+    last_in_s = max(one.measurements["decode_latency_ratio"].value for one in free.trials[1:]) * 0.01
+    limit = f"budget: {{latency: {{max: {last_in_s * 0.995}s}}}}\n"
+    latency, run = timed(tmp_path / "limited", config + limit)
+    assert max(one.measurements["decode_latency"].value for one in run.front()) == pytest.approx(0.99 * last_in_s)
+    for trial in run.front():
+        model = Supernet(tiny_model("llama")).extract(trial.sub_network)
+        assert latency.seen[sum(parameter.numel() for parameter in model.parameters())] == 2
 
 
 def test_a_disturbed_second_reading_does_not_replace_a_surer_first(tmp_path: Path) -> None:
