@@ -18,7 +18,7 @@ from typing import Any
 from evaluators.base import Measurement
 from nas.config import SearchConfig
 from nas.finalists import recover_finalist, recovery_name
-from nas.front import Goal, describe_search, front_of, front_record, hypervolume_by_trial
+from nas.front import Goal, describe_search, front_of, front_record, hypervolume_while_under_way
 from nas.judge import Judge
 from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, measurement_of_evaluator, objectives_of
@@ -50,7 +50,7 @@ class Status:
         trial: The one that ended.
         trials: All so far.
         goal: What is optimised.
-        hypervolume: Of the front so far.
+        hypervolume: Of the front so far; None after the first trial, which fixes no reference point alone.
         max_trials: How many there will be; None when only time ends the search.
         elapsed_s: Time spent on trials.
         max_seconds: Time there is; None when only the number of trials ends the search.
@@ -59,7 +59,7 @@ class Status:
     trial: Trial
     trials: Sequence[Trial]
     goal: Goal
-    hypervolume: float
+    hypervolume: float | None
     max_trials: int | None
     elapsed_s: float
     max_seconds: float | None
@@ -220,7 +220,7 @@ class Search:
                 trial=trial,
                 trials=tuple(self._trials),
                 goal=goal,
-                hypervolume=hypervolume_by_trial(self._trials, goal)[-1],
+                hypervolume=hypervolume_while_under_way(self._trials, goal)[-1],
                 max_trials=self._config.trials,
                 elapsed_s=_elapsed_s(self._trials),
                 max_seconds=self._config.max_seconds,

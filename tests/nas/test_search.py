@@ -11,7 +11,7 @@ import pytest
 
 from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, Direction, EvaluationError, Measurement, Subject
 from nas.config import SearchConfig, parse_config
-from nas.front import front_of
+from nas.front import front_of, hypervolume_by_trial
 from nas.new_run import shape_to_json
 from nas.objectives import InfeasibleBudgetError
 from nas.preparation import PreparationError, Prepared, prepare
@@ -117,9 +117,16 @@ def test_measurements_are_of_the_active_sub_network(tmp_path: Path) -> None:
 def test_hypervolume_never_falls_and_the_file_has_the_last(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     run = bench.run()
-    volumes = [status.hypervolume for status in bench.statuses]
+    volumes = [status.hypervolume for status in bench.statuses if status.hypervolume is not None]
     assert volumes == sorted(volumes)
     assert run.record["hypervolume"] == volumes[-1] > 0
+
+
+def test_hypervolumes_told_have_one_reference_point(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    run = bench.run()
+    assert bench.statuses[0].hypervolume is None
+    assert [status.hypervolume for status in bench.statuses[1:]] == hypervolume_by_trial(run.trials, run.goal)[1:]
 
 
 def test_a_resumed_search_evaluates_nothing_twice(tmp_path: Path) -> None:
