@@ -177,7 +177,11 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"objectives": None}, "must have the key 'objectives'"),
         ({"model": {"dtype": "float32"}}, r"must have the key 'model\.name'"),
         ({"trials": None}, "^In the config, a search must end: give trials, time or both, such as trials: 64.$"),
-        ({"trials": 0}, "In the config, trials: Input should be greater than or equal to 1, got 0"),
+        ({"trials": 0}, "^In the config, trials: a search has at least 2 trials, .*, got 0; raise it.$"),
+        (
+            {"trials": 1},
+            "trials: a search has at least 2 trials, the supernet and the smallest sub-network, got 1; raise",
+        ),
         ({"trials": 2**31}, "trials: Input should be less than or equal to 2147483647, got 2147483648"),
         ({"name": ""}, "name: String should have at least 1 character, got ''"),
         ({"name": "n" * 201}, "name: String should have at most 200 characters"),
