@@ -45,7 +45,8 @@ def measurements_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...] | 
     """
     if name == "lm_eval":
         tasks = options.get("tasks")
-        return (str(tasks[0]),) if isinstance(tasks, list | tuple) and len(set(map(str, tasks))) == 1 else ("lm_eval",)
+        names = {tasks} if isinstance(tasks, str) else set(map(str, tasks if isinstance(tasks, list | tuple) else ()))
+        return tuple(names) if len(names) == 1 else ("lm_eval",)
     if name == "latency":
         return (f"{options.get('workload')}_latency",)
     return _MEASUREMENTS.get(name)

@@ -193,6 +193,19 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"model": {"name": "x", "dtype": "int8"}}, r"model\.dtype: Input should be 'auto', .* got 'int8'"),
         ({"recovery": {"type": "lora"}}, r"recovery\.type must be one of none, .*, got 'lora'"),
         ({"space": "joint"}, "space must be a mapping such as {type: random} .* got 'joint'"),
+        (
+            {"model": {"name": "bundled", "revision": "v1"}},
+            "model: the bundled model has no revisions, got .*'v1'; remove",
+        ),
+        (
+            {"space": {"type": "joint", "head": "head"}},
+            "space: An option of search space joint must be one of .*'heads'",
+        ),
+        ({"space": {"neurons_multiple_of": 32.5}}, "space: neurons_multiple_of must be a whole number, got 32.5; give"),
+        (
+            {"space": {"loadable_by": "vllm"}},
+            r"space: loadable_by must be a list, got 'vllm'; write \[vllm\], or leave",
+        ),
         ({"space": {"type": "joined"}}, r"space\.type must be one of uniform, .*, got 'joined'; try 'joint'"),
         ({"importance": {"type": "fsher"}}, "importance.type must be one of .* got 'fsher'; try 'fisher'"),
         ({"strategy": {"type": "ngsa2"}}, "strategy.type must be one of .* got 'ngsa2'; try 'nsga2'"),
