@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, EvaluationError, Evaluator
+from evaluators.base import EvaluationError, Evaluator
 
 # Named, not imported: lm_eval and datasets take seconds to import, and a search needs few of these.
 EVALUATORS = {
@@ -33,22 +33,22 @@ _MEASUREMENTS = {
 
 
 def measurements_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """What an evaluator will measure, known before it is built and anything loaded.
+    """What an evaluator will measure of every model, known before it is built and anything loaded.
 
     Args:
         name: In ``EVALUATORS``.
         options: As a config gives them, not yet checked.
 
     Returns:
-        Names of measurements, but for the parts of lm-eval's scores, which all have a slash in theirs; None for an
-        evaluator that is not known here.
+        Names of measurements, but for the parts of lm-eval's scores, which all have a slash in theirs, and for what
+        tells a sub-network's latency from its supernet's; None for an evaluator that is not known here.
     """
     if name == "lm_eval":
         tasks = options.get("tasks")
-        return (str(tasks[0]),) if isinstance(tasks, list | tuple) and len(set(map(str, tasks))) == 1 else ("lm_eval",)
+        names = {tasks} if isinstance(tasks, str) else set(map(str, tasks if isinstance(tasks, list | tuple) else ()))
+        return tuple(names) if len(names) == 1 else ("lm_eval",)
     if name == "latency":
-        own = f"{options.get('workload')}_latency"
-        return (own, own + RATIO_SUFFIX, own + SUPERNET_SUFFIX)
+        return (f"{options.get('workload')}_latency",)
     return _MEASUREMENTS.get(name)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who only reads measurements does not need it
@@ -25,6 +25,34 @@ NOT_RECOVERED = "not_recovered"
 
 class EvaluationError(ValueError):
     """An evaluator was asked for something it cannot do; the message says what and how to mend it."""
+
+
+def require_count(name: str, count: object, *, least: int) -> None:
+    """Checks an option that counts something.
+
+    Raises:
+        EvaluationError: It is no whole number, or too small.
+    """
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise EvaluationError(f"{name} must be a whole number, got {count!r}; give one.")
+    if count < least:
+        raise EvaluationError(f"{name} must be at least {least}, got {count}; raise it.")
+
+
+def require_counts(options: Any, least: Mapping[str, int]) -> None:
+    """Checks several at once; None is as good as a count where it is the default.
+
+    Args:
+        options: A dataclass that has them.
+        least: The smallest allowed, by name.
+
+    Raises:
+        EvaluationError: As for ``require_count``.
+    """
+    for one in fields(options):
+        count = getattr(options, one.name)
+        if one.name in least and not (count is None and one.default is None):
+            require_count(one.name, count, least=least[one.name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

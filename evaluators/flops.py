@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import Direction, Measurement, Subject, require_counts
 from evaluators.inputs import random_token_ids
 
 
@@ -55,8 +55,7 @@ class Flops:
     context_tokens: int = 128
 
     def __post_init__(self) -> None:
-        if self.context_tokens < 1:
-            raise EvaluationError(f"context_tokens must be at least 1, got {self.context_tokens}; raise it.")
+        require_counts(self, {"context_tokens": 1})
 
     @property
     def name(self) -> str:

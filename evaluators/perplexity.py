@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import Direction, EvaluationError, Measurement, Subject, require_counts
 from evaluators.bundled_text import EVALUATION_TEXT
 from evaluators.inputs import device_of, first_tokens, require_positions, require_tokens
 
@@ -48,9 +48,7 @@ class Perplexity:
     _prepared: dict[int, tuple[Any, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, least in (("window_tokens", 2), ("limit", 1), ("batch_size", 1)):
-            if (count := getattr(self, name)) is not None and count < least:
-                raise EvaluationError(f"{name} must be at least {least}, got {count}; raise it.")
+        require_counts(self, {"window_tokens": 2, "limit": 1, "batch_size": 1})
 
     @property
     def name(self) -> str:

@@ -139,7 +139,7 @@ class SearchConfig(Section):
     )
     budget: dict[str, LimitConfig] = {}
     strategy: StrategyConfig = StrategyConfig()
-    trials: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    trials: int | None = Field(default=None, ge=2, le=2**31 - 1)
     time: str | None = None
     recovery: RecoveryConfig = RecoveryConfig()
     trained_pruners: dict[str, dict[str, Any]] = Field(
@@ -170,6 +170,15 @@ class SearchConfig(Section):
     @classmethod
     def _pruners_have_options(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return {name: resolved_pruner_options(name, _as_meant(options)) for name, options in value.items()}
+
+    @field_validator("trials", mode="before")
+    @classmethod
+    def _holds_both_ends(cls, value: Any) -> Any:
+        if isinstance(value, int) and value < 2:
+            raise ValueError(
+                f"a search has at least 2 trials, the supernet and the smallest sub-network, got {value}; raise it"
+            )
+        return value
 
     @field_validator("time", mode="before")
     @classmethod

@@ -1,14 +1,14 @@
 """Sections that several kinds of config share: the model, its space, the examples that its units are ranked by."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from evaluators.encoder_tasks import ENCODER_TASKS
 from nas.config_reading import Named, Section, known
 from nas.supernet.importance import IMPORTANCES
-from search_spaces import SEARCH_SPACES
+from search_spaces import SEARCH_SPACES, check_options
 
 
 def _no_is_no(value: Any) -> Any:
@@ -33,12 +33,23 @@ class ModelConfig(Section):
     device: str = "auto"
     trust_remote_code: bool = False
 
+    @model_validator(mode="after")
+    def _has_revisions(self) -> Self:
+        if self.name == "bundled" and self.revision is not None:
+            raise ValueError(f"the bundled model has no revisions, got revision {self.revision!r}; remove it")
+        return self
+
 
 class SpaceConfig(Section):
     """What may be chosen. Options other than ``type`` go to the search space."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     type: known(list(SEARCH_SPACES), "space.type") = "joint"  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        check_options(self.type, self.options)
+        return self
 
     @property
     def options(self) -> dict[str, Any]:

@@ -83,6 +83,11 @@ def hypervolume_by_trial(trials: Sequence[Judged], goal: Goal) -> list[float]:
     return volumes
 
 
+def hypervolume_while_under_way(trials: Sequence[Judged], goal: Goal) -> list[float | None]:
+    """The same as each trial ended: None for the first, before the reference point is fixed by the second."""
+    return [volume if number else None for number, volume in enumerate(hypervolume_by_trial(trials, goal))]
+
+
 def describe_search(
     search_id: str, config: "SearchConfig", *, num_trials: int, measurement_of_evaluator: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -190,4 +195,12 @@ def _shown(trial: Trial, objective: Objective) -> str:
     return f"{1000 * value:.3g} ms" if objective.unit == "s" else f"{value:.4g}"
 
 
-__all__ = ["Goal", "compare_with_uniform", "front_of", "front_record", "hypervolume_by_trial", "reference_of"]
+__all__ = [
+    "Goal",
+    "compare_with_uniform",
+    "front_of",
+    "front_record",
+    "hypervolume_by_trial",
+    "hypervolume_while_under_way",
+    "reference_of",
+]

@@ -1,6 +1,8 @@
 """A run's folder, when a search begins one, or from what is kept elsewhere."""
 
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +17,30 @@ from nas.store.trial_store import TrialStore
 from nas.supernet.supernet import Supernet
 from nas.trial import Trial
 from search_spaces.shape import SupernetShape
+
+RUNS = Path("runs")
+"""Where runs lie whose folders nobody named."""
+
+
+def new_folder(name: str, *more: str) -> Path:
+    """Where a new run goes that was given no folder.
+
+    Args:
+        name: Of the search; it may hold what a folder's must not.
+        more: What else tells the run from others of that search.
+    """
+    return RUNS / "-".join([_in_a_path(name), *more, time.strftime("%Y%m%d-%H%M%S")])
+
+
+def newest_folder(name: str) -> Path | None:
+    """The newest that ``new_folder`` gave for a search of that name alone; None where there is none."""
+    stamped = re.compile(re.escape(_in_a_path(name)) + r"-\d{8}-\d{6}")
+    return max((path for path in RUNS.glob("*") if stamped.fullmatch(path.name)), default=None)
+
+
+def _in_a_path(name: str) -> str:
+    """As one step of a path, not out of its folder and not hidden in it."""
+    return name.replace("/", "-").lstrip(".-") or "search"
 
 
 def create_run_directory(folder: Path, config: SearchConfig, supernet: Supernet, **more: str) -> RunDirectory:

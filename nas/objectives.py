@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluators import measurements_of
-from evaluators.base import Direction, Evaluator, Measurement
+from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, Direction, Evaluator, Measurement
 from nas.amount import Amount, parse_amount
 
 if TYPE_CHECKING:  # it names all parts, whose imports take seconds
@@ -138,7 +138,7 @@ def refuse_unknown_budgets(config: "SearchConfig") -> None:
     What cannot be known by then passes: parts of lm-eval's scores, and all where an evaluator is somebody's own.
 
     Raises:
-        BudgetError: No measurement has that name, or several have.
+        BudgetError: No measurement has that name, or several have, or the supernet has none of it.
     """
     names = [part.name for part in config.evaluators]
     measured: list[str] = []
@@ -149,7 +149,18 @@ def refuse_unknown_budgets(config: "SearchConfig") -> None:
         measured += found
     for asked in config.budget:
         if names.count(asked) != 1 and "/" not in asked:
+            _refuse_comparison(asked, measured)
             measured_name(asked, measured)
+
+
+def _refuse_comparison(asked: str, measured: Sequence[str]) -> None:
+    """Refuses a budget on what is measured of sub-networks alone, of which the supernet has no share to take."""
+    own = asked.removesuffix(RATIO_SUFFIX).removesuffix(SUPERNET_SUFFIX)
+    if own != asked and own in measured:
+        raise BudgetError(
+            f"A budget must be on what is measured of the supernet as well, got {asked!r}; limit {own} to a share of "
+            f"the supernet's, as in {own}: {{max: 0.6x}}."
+        )
 
 
 def constraint_for(

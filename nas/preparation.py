@@ -77,12 +77,7 @@ def prepare(config: SearchConfig) -> Prepared:
     evidence = gather_evidence(supernet, config)
     costs = parameter_costs(supernet)
     proposals = list(_proposals_of_units(config, evidence, costs))
-    ranking = ranking_for(supernet, config.model, config.importance) or rank(evidence.own_scores, supernet.shape)
-    within_heads = DIM_IMPORTANCES[config.importance.type] if config.space.type in RANKED_WITHIN_HEADS else None
-    if within_heads is not None:
-        ranking = rank_within_heads(ranking, within_heads(supernet, evidence.batches))
-    supernet.order_by(ranking)
-    order_directions(supernet, config.importance, evidence.batches)
+    ranking = order_supernet(supernet, config, evidence)
     proposals += _proposals_of_ranks(config, evidence, costs)
     space = make_space(config.space.type, supernet.shape, ranking, **config.space.options)
     return Prepared(
@@ -201,6 +196,30 @@ def _within_context(supernet: Supernet, batches: list[Batch]) -> list[Batch]:
         require_positions(supernet.model, batch.tokens_BT.shape[1])
         require_tokens(supernet.model, batch.inputs["input_ids"])
     return batches
+
+
+def order_supernet(supernet: Supernet, config: SearchConfig, evidence: Evidence) -> UnitRanking:
+    """Puts units and directions into the order that the trials of a search are scored in.
+
+    Args:
+        supernet: With its weights in their original order.
+        config: The search's.
+        evidence: Of that supernet.
+
+    Returns:
+        The order of the units.
+
+    Raises:
+        RankingFileError: The ranking that the supernet brings along is damaged, or belongs to another model.
+        ImportanceError: The model cannot be scored.
+    """
+    ranking = ranking_for(supernet, config.model, config.importance) or rank(evidence.own_scores, supernet.shape)
+    within_heads = DIM_IMPORTANCES[config.importance.type] if config.space.type in RANKED_WITHIN_HEADS else None
+    if within_heads is not None:
+        ranking = rank_within_heads(ranking, within_heads(supernet, evidence.batches))
+    supernet.order_by(ranking)
+    order_directions(supernet, config.importance, evidence.batches)
+    return ranking
 
 
 def order_directions(supernet: Supernet, importance: ImportanceConfig, batches: Sequence[Batch]) -> None:

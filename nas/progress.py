@@ -79,7 +79,8 @@ def _standing(status: Status) -> str:
     """Hypervolume, size of the front and the best of each objective."""
     members = front_of(status.trials, status.goal)
     best = [_best(members, objective) for objective in status.goal.objectives if members]
-    return " · ".join([f"hypervolume {status.hypervolume:.4g}", f"front {len(members)}", *best])
+    volume = [] if status.hypervolume is None else [f"hypervolume {status.hypervolume:.4g}"]
+    return " · ".join([*volume, f"front {len(members)}", *best])
 
 
 def _best(members: list[Trial], objective: Objective) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from evaluators.base import Measurement
 from nas.config import SearchConfig
 from nas.finalists import recover_finalist, recovery_name
-from nas.front import Goal, describe_search, front_of, front_record, hypervolume_by_trial
+from nas.front import Goal, describe_search, front_of, front_record, hypervolume_while_under_way
 from nas.judge import Judge
 from nas.levels import levelled
 from nas.objectives import InfeasibleBudgetError, constraints_of, measurement_of_evaluator, objectives_of
@@ -50,7 +50,7 @@ class Status:
         trial: The one that ended.
         trials: All so far.
         goal: What is optimised.
-        hypervolume: Of the front so far.
+        hypervolume: Of the front so far; None after the first trial, which fixes no reference point alone.
         max_trials: How many there will be; None when only time ends the search.
         elapsed_s: Time spent on trials.
         max_seconds: Time there is; None when only the number of trials ends the search.
@@ -59,7 +59,7 @@ class Status:
     trial: Trial
     trials: Sequence[Trial]
     goal: Goal
-    hypervolume: float
+    hypervolume: float | None
     max_trials: int | None
     elapsed_s: float
     max_seconds: float | None
@@ -135,10 +135,14 @@ class Search:
         return measurement_of_evaluator([part.name for part in self._config.evaluators], self._prepared.evaluators)
 
     def _refuse_unreachable_budget(self, goal: Goal) -> None:
-        ends = [trial for trial in self._trials[:2] if trial.state is TrialState.COMPLETE]
+        """By what the supernet and the smallest measured, failed or not: one of infinite perplexity has its costs.
+
+        A smallest that could not be measured says nothing of what lies between.
+        """
+        ends = [trial.measurements for trial in self._trials[:2]]
         for constraint in goal.constraints:
-            if all(constraint.violation(trial.measurements) > 0 for trial in ends):
-                reached = [trial.measurements[constraint.name].value for trial in ends]
+            if all(constraint.violation(measured) > 0 for measured in ends):
+                reached = [measured[constraint.name].value for measured in ends]
                 nearest = min(reached) if constraint.bound == "max" else max(reached)
                 raise InfeasibleBudgetError(
                     f"The budget on {constraint.name} must be within reach of the search space, which reaches "
@@ -216,7 +220,7 @@ class Search:
                 trial=trial,
                 trials=tuple(self._trials),
                 goal=goal,
-                hypervolume=hypervolume_by_trial(self._trials, goal)[-1],
+                hypervolume=hypervolume_while_under_way(self._trials, goal)[-1],
                 max_trials=self._config.trials,
                 elapsed_s=_elapsed_s(self._trials),
                 max_seconds=self._config.max_seconds,
@@ -238,17 +242,18 @@ class Search:
         return Results(shape=self._prepared.supernet.shape, trials=tuple(self._trials), goal=goal, record=record)
 
     def _confirm(self, confirmed: set[int], watcher: Watcher) -> None:
-        """Measures anew what varies, until the front and the uniform-width models beside it are confirmed."""
-        goal = self._level()
+        """Measures anew what varies, until the front and the uniform-width models beside it are confirmed.
+
+        Every reading is one of the supernet, too, so that all latencies move, and the front with them.
+        """
         varying = self._judge.varying
-        while varying and (doubtful := [one for one in self._quoted(goal) if one.number not in confirmed]):
+        while varying and (doubtful := [one for one in self._quoted(self._level()) if one.number not in confirmed]):
             for trial in doubtful:
                 own = self._own_weights(trial, watcher)
                 anew = self._judge.measure(trial.sub_network, varying, self._supernet_measurements(), own)
                 better = {name: _surer(one, trial.measurements[name]) for name, one in anew.items()}
                 self._replace(replace(trial, measurements={**trial.measurements, **better}))
             confirmed |= {trial.number for trial in doubtful}
-        self._level()
 
     def _to_recover(self) -> list[Trial]:
         """Members of a front on which training has not been tried; none where it is not asked for.

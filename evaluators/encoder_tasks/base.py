@@ -146,20 +146,6 @@ def require_room(tokenizer: Any, max_tokens: int, *, pair: bool = False) -> None
         )
 
 
-def require_counts(options: object, least: Mapping[str, int]) -> None:
-    """Checks the numbers among the options, None aside.
-
-    Raises:
-        EvaluationError: One is no whole number, or too small.
-    """
-    for name, minimum in least.items():
-        count = getattr(options, name)
-        if count is not None and (not isinstance(count, int) or isinstance(count, bool)):
-            raise EvaluationError(f"{name} must be a whole number, got {count!r}; give one.")
-        if count is not None and count < minimum:
-            raise EvaluationError(f"{name} must be at least {minimum}, got {count}; raise it.")
-
-
 def inputs_of(encoding: Mapping[str, Any], row: int) -> dict[str, list[int]]:
     """What a tokenizer made of one row, without what only we look at."""
     return {name: encoding[name][row] for name in ("input_ids", "attention_mask", "token_type_ids") if name in encoding}

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import Direction, EvaluationError, Measurement, Subject, require_counts
 from evaluators.encoder_tasks.base import (
     Encoded,
     Kind,
@@ -27,7 +27,6 @@ from evaluators.encoder_tasks.base import (
     inputs_of,
     outputs_of,
     require_context,
-    require_counts,
     require_finite,
     require_room,
 )

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import Direction, EvaluationError, Measurement, Subject, require_counts
 from evaluators.encoder_tasks.answers import best_span, is_exact, max_f1, mean_interval
 from evaluators.encoder_tasks.base import (
     Encoded,
@@ -36,7 +36,6 @@ from evaluators.encoder_tasks.base import (
     inputs_of,
     outputs_of,
     require_context,
-    require_counts,
     require_finite,
     require_offsets,
 )

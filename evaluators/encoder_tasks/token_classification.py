@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import Direction, EvaluationError, Measurement, Subject, require_counts
 from evaluators.encoder_tasks.base import (
     Encoded,
     Kind,
@@ -34,7 +34,6 @@ from evaluators.encoder_tasks.base import (
     inputs_of,
     outputs_of,
     require_context,
-    require_counts,
     require_finite,
     require_offsets,
     require_room,

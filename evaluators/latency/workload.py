@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from evaluators.base import EvaluationError
+from evaluators.base import EvaluationError, require_counts
 from evaluators.inputs import random_token_ids, require_positions
 
 WorkloadName = Literal["prefill", "decode", "encode"]
@@ -64,9 +64,7 @@ class Workload:
             raise EvaluationError(
                 f"workload must be one of {', '.join(get_args(WorkloadName))}, got {self.name!r}; choose one of them."
             )
-        for field in ("batch_size", "context_tokens", "decode_tokens"):
-            if (count := getattr(self, field)) < 1:
-                raise EvaluationError(f"{field} must be at least 1, got {count}; raise it.")
+        require_counts(self, {"batch_size": 1, "context_tokens": 1, "decode_tokens": 1})
 
     def prepare(self, model: nn.Module) -> Repeat:
         """Binds the workload to a model, so that it can be repeated; builds the KV cache that decode starts from.

@@ -16,7 +16,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import resolve_max_length
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import Direction, EvaluationError, Measurement, Subject, require_count
 from evaluators.lm_eval_tasks.loading import load_tasks, quiet, seeded
 from evaluators.lm_eval_tasks.results import Scores, average, by_document, find_metric, score_group, score_task
 from evaluators.lm_eval_tasks.scoring import Plan, encode, log_likelihoods, plan
@@ -46,8 +46,8 @@ class LmEvalTasks:
     besides as ``lm_eval/<task>/<metric>``, with the filter's name added for all filters but the first.
 
     Args:
-        tasks: Names of lm-eval tasks, groups or tags; those of ``evaluators/bundled_tasks`` need no network.
-        include_path: Folders with YAML files of one's own.
+        tasks: Names of lm-eval tasks, groups or tags, or one; those of ``evaluators/bundled_tasks`` need no network.
+        include_path: Folders with YAML files of one's own, or one.
         limit: Documents of each task, from the first; None for all.
         num_fewshot: Examples in each prompt; None for what the task says.
         batch_tokens: Most tokens in a forward pass, padding included.
@@ -61,25 +61,23 @@ class LmEvalTasks:
 
     def __init__(
         self,
-        tasks: Sequence[str],
+        tasks: str | Sequence[str],
         *,
-        include_path: Sequence[str | Path] = (),
+        include_path: str | Path | Sequence[str | Path] = (),
         limit: int | None = None,
         num_fewshot: int | None = None,
         batch_tokens: int = 4096,
     ) -> None:
-        names = tuple(dict.fromkeys(tasks))
+        names = tuple(dict.fromkeys([tasks] if isinstance(tasks, str) else tasks))
+        folders = [include_path] if isinstance(include_path, str | Path) else include_path
         if not names:
             raise EvaluationError("tasks must name at least one lm-eval task, got none; minimal_pairs is bundled.")
-        for option, value, least in (
-            ("limit", limit, 1),
-            ("num_fewshot", num_fewshot, 0),
-            ("batch_tokens", batch_tokens, 1),
-        ):
-            if value is not None and value < least:
-                raise EvaluationError(f"{option} must be at least {least}, got {value}; raise it.")
+        require_count("batch_tokens", batch_tokens, least=1)
+        for option, value, least in (("limit", limit, 1), ("num_fewshot", num_fewshot, 0)):
+            if value is not None:
+                require_count(option, value, least=least)
         with seeded():
-            self._loaded = load_tasks(names, [Path(p) for p in include_path], limit=limit, num_fewshot=num_fewshot)
+            self._loaded = load_tasks(names, [Path(folder) for folder in folders], limit=limit, num_fewshot=num_fewshot)
             self._primary = dict(primary for name in names for primary in self._primary_metrics(name))
             self.direction: Direction = self._common_direction()
         self.name = names[0] if len(names) == 1 else "lm_eval"

@@ -1,6 +1,5 @@
 """`nas prune`: a run's folder around one pruning."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from nas.commands.stopping import stoppable
 from nas.config import SearchConfig, load_config
 from nas.front import describe_search, front_record
 from nas.long_work.places import PlacesInFolders
-from nas.new_run import create_run_directory
+from nas.new_run import create_run_directory, new_folder
 from nas.objectives import BudgetError
 from nas.preparation import require_tensorboard_if_asked
 from nas.pruning import Pruned, Pruning, prepare_pruning, prune
@@ -45,7 +44,7 @@ def run_prune(
     if not separator:
         raise BudgetError(f"A budget must have the form NAME=VALUE, got {budget!r}; write --max flops=0.5x.")
     amount = parse_amount(value)
-    folder = out or Path("runs") / f"{config.name}-{pruner}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = out or new_folder(config.name, pruner)
     RunDirectory.check_creatable(folder)
     require_tensorboard_if_asked(config, [pruner])
     console.print(f"Preparing {config.model.name}", highlight=False)

@@ -1,8 +1,6 @@
 """`nas search`: a run's folder around a search."""
 
-import re
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from nas.amount import AmountError
 from nas.commands.stopping import stoppable
 from nas.config import ConfigError, SearchConfig, load_config, parse_config
 from nas.long_work import FREE_TO_CHANGE
-from nas.new_run import create_run_directory
+from nas.new_run import RUNS, create_run_directory, new_folder, newest_folder
 from nas.objectives import BudgetError
 from nas.preparation import load_supernet, prepare, require_tensorboard_if_asked
 from nas.progress import SearchProgress
@@ -48,9 +46,7 @@ def run_search(
         ValueError: One of the subclasses that say what is wrong with the config, the folder or the model.
     """
     config = load_config(config_path, overrides)
-    folder = out or (
-        _newest_run(config) if resume else Path("runs") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    )
+    folder = out or (_newest_run(config) if resume else new_folder(config.name))
     if resume:
         refuse_pruning(RunDirectory.open(folder))
         refuse_changed_config(RunDirectory.open(folder), config)
@@ -162,13 +158,12 @@ def _without_free(part: Any) -> Any:
 
 
 def _newest_run(config: SearchConfig) -> Path:
-    stamp = re.compile(re.escape(config.name) + r"-\d{8}-\d{6}")  # not those of `nas prune`, nor of longer names
-    runs = sorted(path for path in Path("runs").glob("*") if stamp.fullmatch(path.name))
-    if not runs:
+    newest = newest_folder(config.name)
+    if newest is None:
         raise RunDirectoryError(
-            f"--resume needs a run to go on with, and runs/ holds none of {config.name!r}; give --out."
+            f"--resume needs a run to go on with, and {RUNS}/ holds none of {config.name!r}; give --out."
         )
-    return runs[-1]
+    return newest
 
 
 def conclude(folder: Path) -> None:

@@ -16,14 +16,15 @@ from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 
-from nas.config import parse_config
+from nas.config import SearchConfig, parse_config
 from nas.export import check_request, export
 from nas.export.base import ExportError, ExportReport, explained, published
 from nas.export.weights import weights_of
-from nas.preparation import calibration_examples, load_supernet, order_directions
+from nas.preparation import gather_evidence, load_supernet, order_directions, order_supernet
 from nas.results import refuse_failed
 from nas.run import Run
 from nas.run_directory import RunDirectory
+from nas.supernet.supernet import Supernet
 from nas.train_supernet import searched_config
 
 SEARCH = "search"
@@ -63,7 +64,7 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
     config = searched_config(config, run.directory)
     supernet = load_supernet(config.model)
     if trial.sub_network.ranks_LM is not None or trial.sub_network.bands is not None:
-        order_directions(supernet, config.importance, calibration_examples(supernet, config.importance))
+        _order_as_scored(supernet, config, is_of_pruning=run.directory.is_of_pruning)
     weights = weights_of(run, trial, config, supernet, console=console)
     console.print(f"Exporting trial {number} and loading it again in a new process", highlight=False)
     return export(
@@ -75,6 +76,15 @@ def export_bundle(run: Run, number: int, *, target: str, folder: Path, console: 
         weights=weights,
         add=lambda files: add_search(files, run.directory),
     )
+
+
+def _order_as_scored(supernet: Supernet, config: SearchConfig, *, is_of_pruning: bool) -> None:
+    """Directions come out of sums over units, whose rounding goes by the order that the units lie in."""
+    evidence = gather_evidence(supernet, config)
+    if is_of_pruning:  # which leaves units in their original order
+        order_directions(supernet, config.importance, evidence.batches)
+    else:
+        order_supernet(supernet, config, evidence)
 
 
 def add_search(folder: Path, run: RunDirectory) -> None:

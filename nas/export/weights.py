@@ -32,7 +32,7 @@ def weights_of(
         run: The run.
         trial: Of it.
         config: The run's.
-        supernet: The run's, its units in their original order.
+        supernet: The run's, its units in their original order, or in that of the search.
         console: For progress.
 
     Raises:

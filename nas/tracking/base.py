@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from nas.config import SearchConfig
-from nas.front import Goal, front_of, hypervolume_by_trial
+from nas.front import Goal, front_of, hypervolume_while_under_way
 from nas.results import Results, shape_from_record
 from nas.trial import Trial, TrialState
 from search_spaces import make_space
@@ -78,12 +78,12 @@ class Standing:
     Attributes:
         trials: All until then; the last is the one to tell of.
         goal: What is optimised, within which budgets.
-        hypervolume: Of the front until then.
+        hypervolume: Of the front until then; None after the first trial.
     """
 
     trials: Sequence[Trial]
     goal: Goal
-    hypervolume: float
+    hypervolume: float | None
 
     @property
     def trial(self) -> Trial:
@@ -94,7 +94,9 @@ class Standing:
         """Numbers for curves over trials, in the natural direction: only those that there are, and finite ones."""
         front = front_of(self.trials, self.goal)
         numbers = {name: measurement.value for name, measurement in self.trial.measurements.items()}
-        numbers |= {"hypervolume": self.hypervolume, "front_size": float(len(front))}
+        if self.hypervolume is not None:
+            numbers["hypervolume"] = self.hypervolume
+        numbers["front_size"] = float(len(front))
         numbers |= best_of(front, self.goal)
         numbers |= {
             "feasible": float(self.goal.is_eligible(self.trial)),
@@ -164,7 +166,7 @@ def standings(trials: Sequence[Trial], goal: Goal, *, first: int) -> Iterator[St
     """
     if first >= len(trials):
         return
-    volumes = hypervolume_by_trial(trials, goal)
+    volumes = hypervolume_while_under_way(trials, goal)
     for number in range(first, len(trials)):
         yield Standing(trials=trials[: number + 1], goal=goal, hypervolume=volumes[number])
 

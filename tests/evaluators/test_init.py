@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from evaluators import EVALUATORS, make_evaluator
+from evaluators import EVALUATORS, make_evaluator, measurements_of
 from evaluators.base import EvaluationError
 from evaluators.perplexity import Perplexity
 
@@ -31,8 +33,37 @@ def test_unknown_options_are_refused() -> None:
 def test_options_that_are_missing_or_of_another_type_are_refused() -> None:
     with pytest.raises(EvaluationError, match=r"options of the evaluator 'latency' do not fit: .*missing.*'workload'"):
         make_evaluator("latency")
-    with pytest.raises(EvaluationError, match="options of the evaluator 'perplexity' do not fit: '<' not supported"):
-        make_evaluator("perplexity", batch_size="many")
+    with pytest.raises(EvaluationError, match="options of the evaluator 'latency' do not fit: '<=' not supported"):
+        make_evaluator("latency", workload="decode", max_s="3s")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("perplexity", {"limit": 1.5}, "limit must be a whole number, got 1.5; give one"),
+        ("perplexity", {"batch_size": "many"}, "batch_size must be a whole number, got 'many'"),
+        ("perplexity", {"window_tokens": None}, "window_tokens must be a whole number, got None"),
+        ("flops", {"context_tokens": True}, "context_tokens must be a whole number, got True"),
+        ("latency", {"workload": "decode", "batch_size": 1.5}, "batch_size must be a whole number, got 1.5"),
+        ("memory", {"workload": "decode", "decode_tokens": "2"}, "decode_tokens must be a whole number, got '2'"),
+        ("lm_eval", {"tasks": ["minimal_pairs"], "limit": 0.5}, "limit must be a whole number, got 0.5"),
+        (
+            "lm_eval",
+            {"tasks": ["minimal_pairs"], "batch_tokens": None},
+            "batch_tokens must be a whole number, got None",
+        ),
+        ("accuracy", {"data": "x.tsv", "max_tokens": None}, "max_tokens must be a whole number, got None"),
+    ],
+)
+def test_counts_are_whole_numbers(name: str, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(EvaluationError, match=f"^{says}"):
+        make_evaluator(name, **options)
+
+
+def test_a_task_or_a_folder_may_stand_alone(tmp_path: Path) -> None:
+    alone = make_evaluator("lm_eval", tasks="minimal_pairs", include_path=str(tmp_path), limit=2)
+    assert alone.name == "minimal_pairs"
+    assert measurements_of("lm_eval", {"tasks": "minimal_pairs"}) == ("minimal_pairs",)
 
 
 def test_importing_the_package_imports_no_framework() -> None:

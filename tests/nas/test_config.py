@@ -177,7 +177,11 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"objectives": None}, "must have the key 'objectives'"),
         ({"model": {"dtype": "float32"}}, r"must have the key 'model\.name'"),
         ({"trials": None}, "^In the config, a search must end: give trials, time or both, such as trials: 64.$"),
-        ({"trials": 0}, "In the config, trials: Input should be greater than or equal to 1, got 0"),
+        ({"trials": 0}, "^In the config, trials: a search has at least 2 trials, .*, got 0; raise it.$"),
+        (
+            {"trials": 1},
+            "trials: a search has at least 2 trials, the supernet and the smallest sub-network, got 1; raise",
+        ),
         ({"trials": 2**31}, "trials: Input should be less than or equal to 2147483647, got 2147483648"),
         ({"name": ""}, "name: String should have at least 1 character, got ''"),
         ({"name": "n" * 201}, "name: String should have at most 200 characters"),
@@ -189,6 +193,19 @@ def test_unknown_key_is_answered_with_the_nearest(keys: dict[str, Any], says: st
         ({"model": {"name": "x", "dtype": "int8"}}, r"model\.dtype: Input should be 'auto', .* got 'int8'"),
         ({"recovery": {"type": "lora"}}, r"recovery\.type must be one of none, .*, got 'lora'"),
         ({"space": "joint"}, "space must be a mapping such as {type: random} .* got 'joint'"),
+        (
+            {"model": {"name": "bundled", "revision": "v1"}},
+            "model: the bundled model has no revisions, got .*'v1'; remove",
+        ),
+        (
+            {"space": {"type": "joint", "head": "head"}},
+            "space: An option of search space joint must be one of .*'heads'",
+        ),
+        ({"space": {"neurons_multiple_of": 32.5}}, "space: neurons_multiple_of must be a whole number, got 32.5; give"),
+        (
+            {"space": {"loadable_by": "vllm"}},
+            r"space: loadable_by must be a list, got 'vllm'; write \[vllm\], or leave",
+        ),
         ({"space": {"type": "joined"}}, r"space\.type must be one of uniform, .*, got 'joined'; try 'joint'"),
         ({"importance": {"type": "fsher"}}, "importance.type must be one of .* got 'fsher'; try 'fisher'"),
         ({"strategy": {"type": "ngsa2"}}, "strategy.type must be one of .* got 'ngsa2'; try 'nsga2'"),

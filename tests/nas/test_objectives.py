@@ -140,9 +140,7 @@ PARTS = "model: bundled\ntrials: 2\nobjectives:\n- lm_eval: {tasks: [minimal_pai
 TWO_LATENCIES = PARTS + "- latency: {workload: prefill}\n"
 
 
-@pytest.mark.parametrize(
-    "name", ["latency", "decode_latency", "decode_latency_ratio", "lm_eval", "minimal_pairs", "pairs", "lm_eval/x/acc"]
-)
+@pytest.mark.parametrize("name", ["latency", "decode_latency", "lm_eval", "minimal_pairs", "pairs", "lm_eval/x/acc"])
 def test_budgets_on_what_will_be_measured(name: str) -> None:
     refuse_unknown_budgets(parse_config(PARTS + f"budget: {{{name}: {{max: 0.6x}}}}\n"))
 
@@ -153,6 +151,8 @@ def test_budgets_on_what_will_be_measured(name: str) -> None:
         (PARTS, "latncy", "got 'latncy' and none fits; choose one of minimal_pairs, decode_latency"),
         (PARTS, "prefill_latency", "got 'prefill_latency' and none fits"),
         (PARTS, "parameters", "got 'parameters' and none fits"),
+        (PARTS, "decode_latency_ratio", "got 'decode_latency_ratio'; limit .*, as in decode_latency: {max: 0.6x}.$"),
+        (PARTS, "decode_latency_supernet", "measured of the supernet as well, got 'decode_latency_supernet'"),
         (TWO_LATENCIES, "latency", r"got 'latency' and several fit \(decode_latency, prefill_latency\)"),
     ],
 )

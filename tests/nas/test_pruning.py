@@ -18,7 +18,7 @@ from nas.supernet.supernet import Supernet
 from tests.evaluators.encoder_tasks import tiny_encoders
 from tests.nas.supernet.tiny_models import batches_of, tiny_model, token_ids
 
-CONFIG = parse_config("{model: tiny, objectives: [{flops: {context_tokens: 16}}, parameters], trials: 1}")
+CONFIG = parse_config("{model: tiny, objectives: [{flops: {context_tokens: 16}}, parameters], trials: 2}")
 
 
 class Clock:
@@ -84,7 +84,7 @@ def test_a_latency_budget_holds_as_measured(pruner: str, noise: float) -> None:
 
 
 def test_a_recovery_takes_part() -> None:
-    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 1, recovery: {type: refit}}")
+    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 2, recovery: {type: refit}}")
     assert pruned("wanda", "flops=0.7x", config=config).trials[1].measurements["flops"].value > 0
 
 
@@ -102,7 +102,7 @@ def test_budgets_that_cannot_be() -> None:
 def test_what_a_pruner_of_ranks_cannot_do() -> None:
     with pytest.raises(BudgetError, match=r"pruner of ranks must be on flops or parameters, got 'decode_latency' for"):
         pruned("fisher_ranks", "latency=0.5x", Clock())
-    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 1, recovery: {type: refit}}")
+    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 2, recovery: {type: refit}}")
     with pytest.raises(PreparationError, match=r"refit recovers what removed units did, and fisher_ranks removes none"):
         pruned("fisher_ranks", "flops=0.7x", config=config)
 
@@ -111,7 +111,7 @@ def test_what_a_pruner_of_ranks_cannot_do() -> None:
 def test_what_a_pruner_that_trains_cannot_do(pruner: str) -> None:
     with pytest.raises(BudgetError, match=r"must be on parameters, a share of which .*, got 'flops' for"):
         pruned(pruner, "flops=0.5x")
-    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 1, recovery: {type: mask_tuning}}")
+    config = parse_config("{model: tiny, objectives: [flops, parameters], trials: 2, recovery: {type: mask_tuning}}")
     with pytest.raises(
         PreparationError, match=rf"mask_tuning recovers what removed units did, and {pruner} has trained"
     ):
@@ -135,7 +135,7 @@ def test_a_budget_that_no_pruner_spends() -> None:
 
 
 def test_what_pruners_spend_is_always_measured(tmp_path: Path) -> None:
-    prepared = prepare_pruning(parse_config("{model: bundled, objectives: [perplexity, parameters], trials: 1}"))
+    prepared = prepare_pruning(parse_config("{model: bundled, objectives: [perplexity, parameters], trials: 2}"))
     assert [evaluator.name for evaluator in prepared.evaluators] == ["perplexity", "parameters", "flops"]
     assert prepared.aliases["perplexity"] == "perplexity"
 
@@ -145,7 +145,7 @@ def test_flops_are_counted_on_no_more_tokens_than_a_model_reads(tmp_path: Path) 
     tiny_encoders.tokenizer().save_pretrained(tmp_path)
     (tmp_path / "data.tsv").write_text("text\tlabel\nw1 w2\t0\nw3\t1\n")
     task = f"{{data: {tmp_path / 'data.tsv'}}}"
-    config = f"{{model: {tmp_path}, objectives: [{{accuracy: {task}}}, parameters], trials: 1, " + (
+    config = f"{{model: {tmp_path}, objectives: [{{accuracy: {task}}}, parameters], trials: 2, " + (
         f"importance: {{examples: {{classification: {task}}}}}}}"
     )
     prepared = prepare_pruning(parse_config(config))

@@ -2,15 +2,16 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from evaluators.base import Direction, EvaluationError, Measurement, Subject
+from evaluators.base import RATIO_SUFFIX, SUPERNET_SUFFIX, Direction, EvaluationError, Measurement, Subject
 from nas.config import SearchConfig, parse_config
-from nas.front import front_of
+from nas.front import front_of, hypervolume_by_trial
 from nas.new_run import shape_to_json
 from nas.objectives import InfeasibleBudgetError
 from nas.preparation import PreparationError, Prepared, prepare
@@ -116,9 +117,16 @@ def test_measurements_are_of_the_active_sub_network(tmp_path: Path) -> None:
 def test_hypervolume_never_falls_and_the_file_has_the_last(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     run = bench.run()
-    volumes = [status.hypervolume for status in bench.statuses]
+    volumes = [status.hypervolume for status in bench.statuses if status.hypervolume is not None]
     assert volumes == sorted(volumes)
     assert run.record["hypervolume"] == volumes[-1] > 0
+
+
+def test_hypervolumes_told_have_one_reference_point(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    run = bench.run()
+    assert bench.statuses[0].hypervolume is None
+    assert [status.hypervolume for status in bench.statuses[1:]] == hypervolume_by_trial(run.trials, run.goal)[1:]
 
 
 def test_a_resumed_search_evaluates_nothing_twice(tmp_path: Path) -> None:
@@ -171,6 +179,41 @@ def test_an_unreachable_budget_names_what_is_reached(tmp_path: Path) -> None:
         assert len(store.trials(bench.prepared.supernet.shape)) == 2
 
 
+def infinite_when_smallest(bench: Bench) -> Callable[[Subject], float]:
+    smallest_model = bench.prepared.supernet.extract(bench.prepared.seeds[1].sub_network)
+    least = sum(parameter.numel() for parameter in smallest_model.parameters())
+    return lambda subject: math.inf if num_parameters(subject) == least else quality(subject)
+
+
+def unable_when_smallest(bench: Bench) -> Callable[[Subject], float]:
+    value = infinite_when_smallest(bench)
+
+    def look(subject: Subject) -> float:
+        if math.isinf(found := value(subject)):
+            raise EvaluationError("A score must be had.")
+        return found
+
+    return look
+
+
+@pytest.mark.parametrize("value", [infinite_when_smallest, unable_when_smallest])
+def test_a_smallest_that_fails_does_not_make_a_budget_unreachable(
+    value: Callable[[Bench], Callable[[Subject], float]], tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path, config=CONFIG + "budget: {parameters: {max: 0.5x}}\n")
+    bench.quality.value = value(bench)
+    run = bench.run()
+    assert run.trials[1].state is TrialState.FAILED
+    assert run.front()
+
+
+def test_a_smallest_that_fails_still_shows_what_is_unreachable(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, config=CONFIG + "budget: {parameters: {max: 0.01x}}\n")
+    bench.quality.value = infinite_when_smallest(bench)
+    with pytest.raises(InfeasibleBudgetError, match="budget on parameters must be within reach"):
+        bench.run()
+
+
 def test_a_budget_keeps_trials_above_it_off_the_front(tmp_path: Path) -> None:
     run = Bench(tmp_path, config=CONFIG + "budget: {parameters: {max: 0.5x}}\n").run()
     limit = 0.5 * run.supernet.measurements["parameters"].value
@@ -196,6 +239,44 @@ def test_what_varies_is_measured_again_on_the_front(tmp_path: Path) -> None:
     assert [trial.number for trial in front_of(run.trials, run.goal)] == [
         trial["number"] for trial in run.record["trials"]
     ]
+
+
+@dataclass(kw_only=True)
+class Timed(Known):
+    """A latency in proportion to the size, told with its ratio to the supernet, which takes 10 ms, and later 9.9 ms."""
+
+    seen: Counter[float] = field(default_factory=Counter)
+
+    def evaluate(self, subject: Subject) -> dict[str, Measurement]:
+        size = num_parameters(subject)
+        self.seen[size] += 1
+        if subject.reference is None:
+            return {self.name: Measurement(value=0.01, unit="s")}
+        with subject.reference() as supernet:
+            ratio = size / sum(parameter.numel() for parameter in supernet.parameters())
+        taken_s = ratio * subject.reference_measurements[self.name].value
+        return {
+            self.name: Measurement(value=taken_s, unit="s"),
+            self.name + RATIO_SUFFIX: Measurement(value=ratio, unit="ratio", ci95=(ratio, ratio)),
+            self.name + SUPERNET_SUFFIX: Measurement(value=0.01 if self.seen[size] == 1 else 0.0099, unit="s"),
+        }
+
+
+def timed(folder: Path, config: str) -> tuple[Timed, Run]:
+    latency = Timed(name="decode_latency", unit="s", varies=True)
+    return latency, Bench(folder, cost=latency, config=config).run()
+
+
+def test_who_enters_the_front_while_it_is_confirmed_is_confirmed_too(tmp_path: Path) -> None:
+    config = CONFIG.replace("parameters", "{latency: {workload: decode}}")
+    _, free = timed(tmp_path / "free", config)
+    last_in_s = max(one.measurements["decode_latency_ratio"].value for one in free.trials[1:]) * 0.01
+    limit = f"budget: {{latency: {{max: {last_in_s * 0.995}s}}}}\n"
+    latency, run = timed(tmp_path / "limited", config + limit)
+    assert max(one.measurements["decode_latency"].value for one in run.front()) == pytest.approx(0.99 * last_in_s)
+    for trial in run.front():
+        model = Supernet(tiny_model("llama")).extract(trial.sub_network)
+        assert latency.seen[sum(parameter.numel() for parameter in model.parameters())] == 2
 
 
 def test_a_disturbed_second_reading_does_not_replace_a_surer_first(tmp_path: Path) -> None:

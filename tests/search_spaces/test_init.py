@@ -21,6 +21,25 @@ def test_an_unknown_option_lists_the_options() -> None:
         make_space("uniform", GQA, RANKING, head="fixed")
 
 
+@pytest.mark.parametrize("value", ["abc", 32.5, True, [8]])
+def test_counts_are_whole_numbers(value: object) -> None:
+    with pytest.raises(SearchSpaceError, match=r"^neurons_multiple_of must be a whole number, got .*; give one, or"):
+        make_space("joint", GQA, RANKING, neurons_multiple_of=value)
+
+
+@pytest.mark.parametrize(
+    ("type", "name", "value"),
+    [("joint", "loadable_by", "transformers"), ("low_rank", "matrices", "q_proj"), ("uniform", "loadable_by", None)],
+)
+def test_lists_are_lists(type: str, name: str, value: object) -> None:
+    with pytest.raises(SearchSpaceError, match=rf"^{name} must be a list, got {value!r}; write \[{value}\], or leave"):
+        make_space(type, GQA, RANKING, **{name: value})
+
+
+def test_a_count_may_be_left_to_the_space() -> None:
+    assert make_space("joint", GQA, RANKING, neurons_multiple_of=None, loadable_by=("transformers",)).choices
+
+
 def test_nothing_to_choose_is_refused() -> None:
     one = SupernetShape(num_layers=1, num_heads=1, num_kv_groups=1, num_neurons=1, head_dim=1, hidden_size=1)
     with pytest.raises(SearchSpaceError, match="must leave something to choose, but uniform"):

@@ -3,6 +3,9 @@
 Matrices that read the residual stream of one sublayer (query, key and value; gate and up) have one input, and so one
 Gram matrix. (``nas.supernet.importance.gram`` has those of output projections alone, by original unit number.)
 
+Products are of float64: where tokens are fewer than features, rounding in float32 would give energy to directions that
+no token entered by, more than the factors' damping does, and would sort them.
+
 Legend: I input features, T tokens.
 """
 
@@ -43,8 +46,8 @@ def input_grams(
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             del module
             features_TI = inputs[0].detach().flatten(0, -2)
-            features_TI = features_TI[tokens[-1].to(features_TI.device)].float()
-            gram_II = (features_TI.T @ features_TI).double().cpu()
+            wide_TI = features_TI[tokens[-1].to(features_TI.device)].double()
+            gram_II = (wide_TI.T @ wide_TI).cpu()
             sums[index][path] = sums[index][path].add_(gram_II) if path in sums[index] else gram_II
 
         return hook

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +19,10 @@ from transformers import AutoModelForCausalLM
 
 from nas.commands.search import run_search
 from nas.config import parse_config
-from nas.export import ExportError, ExportReport, bundle
+from nas.export import ExportError, ExportReport, bundle, export
 from nas.export.bundle import RUN_FILES, BundleError, add_search, export_bundle, opened_bundle, pack
 from nas.export.weights import recovered_weights
+from nas.preparation import prepare
 from nas.results import FailedTrialError, ResultsError
 from nas.run import Run
 from nas.store.errors import StoreError
@@ -111,6 +113,30 @@ def test_an_export_brings_its_search_and_loads_as_ever(run: Run, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("_in_this_process")
+def test_matrices_are_factorised_as_in_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, though there are fewer tokens than a matrix has inputs."""
+    overrides = [
+        "space={type: low_rank}",
+        "importance={type: magnitude, max_sequences: 2, sequence_tokens: 16}",
+        "recovery.type=none",
+    ]
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    run_search(tmp_path / "tiny.yaml", out=tmp_path / "run", overrides=overrides, resume=False, console=QUIET)
+    searched = Run.open(tmp_path / "run")
+    exported_from: list[Supernet] = []
+
+    def watched(supernet: Supernet, *args: Any, **options: Any) -> ExportReport:
+        exported_from.append(supernet)
+        return export(supernet, *args, **options)
+
+    monkeypatch.setattr(bundle, "export", watched)
+    exported(searched, 2, tmp_path / "exported")
+    expected = prepare(parse_config(searched.directory.read_config_text())).supernet.factors()
+    for place, factors in exported_from[0].factors().items():
+        assert torch.equal(factors.expand_OR, expected[place].expand_OR)
+        assert torch.equal(factors.reduce_RI, expected[place].reduce_RI)
+
+
 def test_a_search_that_cannot_be_copied_leaves_no_export(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.directory.path, tmp_path / "run")
     copied = Run.open(tmp_path / "run")

@@ -21,7 +21,7 @@ class Kept:
         state: How it ended.
         reason: Why it failed.
         values: Measurements of each trial by name; empty for a failed one.
-        hypervolumes: After each trial; None where the tracker keeps none.
+        hypervolumes: After each trial but the first; None where the tracker keeps none.
         settings: Of the config, by dotted key.
         files: Names of those kept.
     """
@@ -122,7 +122,7 @@ def _wandb(folder: Path) -> Kept:
         state=summary.get("search_state", ""),
         reason=summary.get("search_reason", ""),
         values=[{name: row[name] for name in OBJECTIVES if name in row} for row in rows],
-        hypervolumes=[row["hypervolume"] for row in rows],
+        hypervolumes=[row["hypervolume"] for row in rows if "hypervolume" in row],
         settings={"name": config["name"], "strategy.type": config["strategy"]["type"]},
         files={path.name for path in (newest / "files" / "search").glob("*")},
     )

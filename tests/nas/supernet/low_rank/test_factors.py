@@ -54,6 +54,17 @@ def test_full_rank_loses_nothing_even_with_too_few_tokens(num_outputs: int, num_
     torch.testing.assert_close(factors.product(min(num_outputs, num_inputs)), weight_OI)
 
 
+@sizes
+def test_noise_does_not_sort_what_no_token_entered_by(num_outputs: int, num_inputs: int) -> None:
+    """Tokens span two dimensions, but for an error such as activations have, larger in some features than in others."""
+    weight_OI = drawn(num_outputs, num_inputs)
+    features_TI = drawn(50, 2, seed=3) @ drawn(2, num_inputs, seed=4)
+    noisy_TI = features_TI + drawn(50, num_inputs, seed=5) * torch.logspace(-6, -4, num_inputs, dtype=torch.float64)
+    factors, noisy = (factorise(weight_OI, seen_TI.T @ seen_TI) for seen_TI in (features_TI, noisy_TI))
+    for rank in range(2, min(num_outputs, num_inputs)):
+        torch.testing.assert_close(noisy.product(rank), factors.product(rank), rtol=0.0, atol=1e-2)
+
+
 def test_indefinite_gram_matrices_are_damped_until_they_have_a_root() -> None:
     gram_II = torch.diag(torch.tensor([1.0, 1.0, -0.02], dtype=torch.float64))
     factors = factorise(drawn(5, 3), gram_II)
