@@ -5,7 +5,7 @@ Either has the largest sub-network as teacher of the others, or the original mod
 The sub-networks keep the same share of every layer's KV groups and neurons, the best by the ranking that the supernet
 was trained by; the same ones are measured before and after, on a text that training has not seen. Trained are random
 sub-networks of the joint space, so none of those measured was a target. LoRA's gain is quoted as a share of what full
-training gains, in nats.
+training by the same teacher gains, in nats.
 
 With ``--folder`` the trained supernets are kept there, as ``full`` and ``lora`` for ``supernet_front.py``, and a
 training that was interrupted or is done is taken up where it stands.
@@ -34,10 +34,13 @@ from search_spaces.sub_network import SubNetwork
 SHARES = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {"learning_rate": 4e-4},
-    "lora": {"learning_rate": 3e-3, "lora": {"rank": 8, "alpha": 16.0}},
-}
-VARIANTS |= {
-    f"{name}_original": {**keys, "distillation": {"teacher": "original"}} for name, keys in list(VARIANTS.items())
+    "lora": {"learning_rate": 3e-3, "lora": {"rank": 9, "alpha": 36.0}},
+    "full_original": {"learning_rate": 4e-4, "distillation": {"teacher": "original"}},
+    "lora_original": {
+        "learning_rate": 3e-3,
+        "lora": {"rank": 9, "alpha": 72.0},
+        "distillation": {"teacher": "original"},
+    },
 }
 
 
@@ -85,8 +88,9 @@ def main() -> None:
                 "skipped_steps": record["training"]["num_skipped"],
                 "after": measured(Supernet.load(folder, device="cpu"), ranking, perplexity),
             }
-    if {"full", "lora"} <= set(options.variants):
-        result["lora_share_of_gain"] = gains(result)
+    for suffix in ("", "_original"):
+        if {f"full{suffix}", f"lora{suffix}"} <= set(options.variants):
+            result[f"lora{suffix}_share_of_gain"] = gains(result, suffix)
     publish({"benchmark": "supernet_training", **result, **contention(load)}, options, device=torch.device("cpu"))
 
 
@@ -119,14 +123,14 @@ def evenly(supernet: Supernet, ranking: UnitRanking, share: float) -> SubNetwork
     )
 
 
-def gains(result: dict[str, Any]) -> dict[str, float]:
+def gains(result: dict[str, Any], suffix: str) -> dict[str, float]:
     """At each share, how much of the nats that full training gains LoRA gains."""
 
     def gained(name: str, share: str) -> float:
         before = result["before"][share]["perplexity"]
         return math.log(before / result["variants"][name]["after"][share]["perplexity"])
 
-    return {share: gained("lora", share) / gained("full", share) for share in result["before"]}
+    return {share: gained(f"lora{suffix}", share) / gained(f"full{suffix}", share) for share in result["before"]}
 
 
 if __name__ == "__main__":
