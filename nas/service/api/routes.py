@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from nas.config import SearchConfig, parse_config
+from nas.config_reading import validated
 from nas.front import front_record_of
 from nas.objectives import refuse_unknown_budgets
 from nas.pick import goal_within, pick
@@ -185,8 +186,8 @@ async def _last_seen(
 
 @search_routes.post("/{search_id}/rerun", status_code=202, summary="Search again", responses=documented(404))
 def rerun(request: Request, identity: Submitter, record: Visible) -> Submitted:
-    """Submits the same config and seed as a new search of whoever asks."""
-    config = SearchConfig.model_validate(record.config)
+    """Submits the same config and seed as a new search of whoever asks, if it would be accepted today."""
+    config = _allowed(validated(record.config, SearchConfig), request)
     return Submitted(id=request.app.state.searches.submit(config, owner=identity.owner))
 
 
@@ -245,11 +246,20 @@ def _allowed_config(text: str, request: Request) -> SearchConfig:
 
     Raises:
         ConfigError: It is none.
+        ValueError: One of ``_allowed``'s.
+    """
+    return _allowed(parse_config(text), request)
+
+
+def _allowed(config: SearchConfig, request: Request) -> SearchConfig:
+    """A config, if this server's operator allows it. One that is stored may be older than the rules of today.
+
+    Raises:
         BudgetError: It limits what it does not measure.
         RefusedError: It asks for a model, for files or for code that is not allowed here.
         TrackingError: It says where to track, which is the operator's to say.
     """
-    config, policy = parse_config(text), request.app.state.policy
+    policy = request.app.state.policy
     refuse_unknown_budgets(config)
     refuse_places({tracker.name: tracker.options for tracker in config.tracking})
     name = check_model(

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from nas.artifacts import ArtifactStore
+from nas.service import tables
 from nas.service.api import Policy, create_app
 from nas.service.database import Database
 from nas.service.tokens import Tokens
@@ -64,6 +66,24 @@ def test_a_search_that_trains_its_supernet_is_accepted_and_repeated(client: Test
     for answer in (first, again):
         found = client.get(f"/v1/searches/{answer.json()['id']}").json()
         assert (found["state"], found["config"]["supernet_training"]["steps"]) == ("queued", 7)
+
+
+def test_a_search_that_would_be_refused_today_is_not_repeated(database: Database) -> None:
+    asked = {**CONFIG, "model": {"name": "org/name", "trust_remote_code": True}}
+    with client_of(database, has_auth=False, allow_remote_code=True) as client:
+        path = f"/v1/searches/{client.post('/v1/searches', json=asked).json()['id']}/rerun"
+        assert client.post(path).status_code == 202
+    with client_of(database, has_auth=False) as client:
+        assert "trust_remote_code must be false" in problem(client.post(path), 403, "refused")
+
+
+def test_a_stored_config_that_a_newer_program_does_not_know_is_a_problem(
+    client: TestClient, database: Database
+) -> None:
+    path = f"/v1/searches/{submitted(database)}/rerun"
+    with database.transaction() as connection:
+        connection.execute(update(tables.searches).values(config={**CONFIG, "trails": 3}))
+    assert "got 'trails'; did you mean 'trials'?" in problem(client.post(path), 422, "config")
 
 
 def test_yaml_is_a_body_too(client: TestClient) -> None:
