@@ -179,7 +179,9 @@ class Client:
             number = lines[-1]["number"]
 
     def export(self, search_id: str, trial: int, *, to: str = "huggingface") -> dict[str, Any]:
-        """Has a trial's model exported; returns at once. The same trial asked for again is the same export.
+        """Has a trial's model exported; returns at once.
+
+        Asked for again it is the same export, unless that has failed, its file is gone, or the trial has changed since.
 
         Args:
             search_id: Of which search.
