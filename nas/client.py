@@ -23,6 +23,8 @@ except ImportError as error:  # pragma: no cover
     raise ImportError("The client needs the extra service; install it: pip install 'nas-llm[service]'.") from error
 
 RECONNECT_S = 1.0
+SILENCE_S = 45.0
+"""So long without anything, not even one of three heartbeats, a stream of events is taken to be broken."""
 UNDER_WAY = frozenset({"queued", "running"})
 """States of a search to which something will still happen."""
 
@@ -84,6 +86,7 @@ class Client:
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self.url = url
+        self._timeout_s = timeout_s
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
 
     def submit(self, config: Path | str | dict[str, Any], *, idempotency_key: str | None = None) -> str:
@@ -246,20 +249,20 @@ class Client:
         Raises:
             UnreachableError: It did not come back.
         """
-        number, heard_s = after, time.monotonic()
+        number, patience = after, _Patience(patience_s)
         while True:
             try:
-                for event in self._events(search_id, number):
-                    number, heard_s = event.number, time.monotonic()
+                for event in self._events(search_id, number, patience):
+                    number = event.number
                     yield event
                 found = self.get(search_id)
                 if found["num_events"] <= number and found["state"] not in UNDER_WAY:
                     return
-                heard_s = time.monotonic()
+                patience.heard()
             except (httpx.TransportError, ServiceError) as error:
                 if isinstance(error, ServiceError) and not error.may_pass:
                     raise
-                if time.monotonic() - heard_s > patience_s:
+                if not patience.is_left():
                     raise self._unreachable(error) from error
                 time.sleep(RECONNECT_S)
 
@@ -279,12 +282,13 @@ class Client:
     ) -> None:
         self.close()
 
-    def _events(self, search_id: str, after: int) -> Iterator[Event]:
-        path = f"/v1/searches/{search_id}/events"
-        with httpx_sse.connect_sse(self._http, "GET", path, params={"after": after}, timeout=None) as source:
+    def _events(self, search_id: str, after: int, patience: "_Patience") -> Iterator[Event]:
+        path, timeout = f"/v1/searches/{search_id}/events", httpx.Timeout(self._timeout_s, read=SILENCE_S)
+        with httpx_sse.connect_sse(self._http, "GET", path, params={"after": after}, timeout=timeout) as source:
             if source.response.is_error:
                 source.response.read()
                 raise _error(source.response)
+            source.response.stream = _Heard(source.response.stream, patience)
             for sent in source.iter_sse():
                 if sent.data:
                     yield Event(number=int(sent.id), kind=sent.event, data=json.loads(sent.data))
@@ -308,6 +312,45 @@ class Client:
         return UnreachableError(
             f"The service at {self.url} must answer, but: {error}; start it with `nas serve`, or mend the URL."
         )
+
+
+class _Patience:
+    """How long a service that does not answer is waited for.
+
+    Args:
+        seconds: From its first failure on; whatever it answers ends that.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._failed_s: float | None = None
+
+    def heard(self) -> None:
+        """It has answered."""
+        self._failed_s = None
+
+    def is_left(self) -> bool:
+        """It has failed to answer: whether to ask again."""
+        now_s = time.monotonic()
+        self._failed_s = now_s if self._failed_s is None else self._failed_s
+        return now_s - self._failed_s < self._seconds
+
+
+class _Heard(httpx.SyncByteStream):
+    """A stream that tells of all that arrives, of heartbeats as well, which no event tells of."""
+
+    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, patience: _Patience) -> None:
+        assert isinstance(stream, httpx.SyncByteStream)
+        self._stream = stream
+        self._patience = patience
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._patience.heard()
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 _YAML = {"Content-Type": "application/yaml"}

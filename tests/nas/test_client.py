@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,17 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from nas.client import Client, ServiceError, UnreachableError
+from nas.client import SILENCE_S, Client, ServiceError, UnreachableError
+from nas.service.api.routes import HEARTBEAT_S, QUIET
 
 SEARCH = "0" * 32
 EVENT = b'id: 1\nevent: state\ndata: {"job": "search", "state": "complete"}\n\n'
 AWAY = json.dumps({"type": "/problems/database", "detail": "The database must be there; wait."}).encode()
-Answer = tuple[int, str, bytes]
+Answer = tuple[int, str, bytes | list[bytes]]
+"""Status, type and body; of a list the pieces come one after the other, and then nothing more, as where power fails."""
 
 
 @contextmanager
 def answering(answers: dict[str, list[Answer]]) -> Iterator[Client]:
     """A server that answers each path with one answer after the other, and with the last one for ever."""
+    is_over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -28,9 +32,15 @@ def answering(answers: dict[str, list[Answer]]) -> Iterator[Client]:
             status, kind, body = found.pop(0) if len(found) > 1 else found[0]
             self.send_response(status)
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) if isinstance(body, bytes) else 10**6))
             self.end_headers()
-            self.wfile.write(body)
+            if isinstance(body, bytes):
+                self.wfile.write(body)
+                return
+            for piece in body:
+                self.wfile.write(piece)
+                time.sleep(0.2)
+            is_over.wait()
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass
@@ -41,6 +51,7 @@ def answering(answers: dict[str, list[Answer]]) -> Iterator[Client]:
             with Client(f"http://127.0.0.1:{server.server_port}") as client:
                 yield client
         finally:
+            is_over.set()
             server.shutdown()
 
 
@@ -68,6 +79,43 @@ def test_patience_ends() -> None:
         pytest.raises(UnreachableError, match="must answer, but: The database must be there; wait"),
     ):
         next(client.watch(SEARCH, patience_s=0.0))
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is noticed at once, more or less."""
+    monkeypatch.setattr("nas.client.SILENCE_S", 0.5)
+    monkeypatch.setattr("nas.client.RECONNECT_S", 0.01)
+
+
+def test_a_silence_as_long_as_three_heartbeats_is_a_broken_connection() -> None:
+    assert SILENCE_S >= 3 * HEARTBEAT_S
+
+
+@pytest.mark.usefixtures("_soon")
+def test_a_connection_that_is_dead_without_a_word_is_taken_up_where_it_broke() -> None:
+    path, kind = f"/v1/searches/{SEARCH}", "text/event-stream"
+    events: list[Answer] = [(200, kind, [EVENT]), (200, kind, EVENT.replace(b"1", b"2"))]
+    with answering({f"{path}/events": events, path: [as_json(state="complete", num_events=2)]}) as client:
+        assert [event.number for event in client.watch(SEARCH)] == [1, 2]
+
+
+@pytest.mark.usefixtures("_soon")
+def test_patience_with_silence_ends() -> None:
+    silent: Answer = (200, "text/event-stream", [])
+    with (
+        answering({f"/v1/searches/{SEARCH}/events": [silent]}) as client,
+        pytest.raises(UnreachableError, match="must answer, but: timed out"),
+    ):
+        next(client.watch(SEARCH, patience_s=0.1))
+
+
+@pytest.mark.usefixtures("_soon")
+def test_heartbeats_are_signs_of_life_for_patience_too() -> None:
+    path, kind = f"/v1/searches/{SEARCH}", "text/event-stream"
+    events: list[Answer] = [(200, kind, []), (200, kind, [QUIET] * 6), (200, kind, EVENT)]
+    with answering({f"{path}/events": events, path: [OVER]}) as client:
+        assert [event.number for event in client.watch(SEARCH, patience_s=1.0)] == [1]
 
 
 def test_a_search_that_is_not_there_is_not_waited_for() -> None:
