@@ -1,6 +1,7 @@
 """Searches over HTTP: submit, list, look at, watch, pick from, cancel."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from nas.config_reading import validated
 from nas.front import front_record_of
 from nas.objectives import refuse_unknown_budgets
 from nas.pick import goal_within, pick
-from nas.service.api.access import Reader, Submitter, Visible
+from nas.service.api.access import Reader, StillValid, Submitter, Visible
 from nas.service.api.answers import Checked, Page, Search, Submitted, Trials, from_cursor, to_cursor
 from nas.service.api.budgets import Maxima, Minima, budgets
 from nas.service.api.news import News
@@ -37,7 +38,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 QUIET = b": quiet\n\n"
 _UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 HEARTBEAT_S = 15.0
-"""How often a quiet stream says that it is still there, for what lies between."""
+"""How often a quiet stream says that it is still there, for what lies between, and any looks at its token again."""
 
 search_routes = APIRouter(prefix="/v1/searches", tags=["searches"])
 check_routes = APIRouter(prefix="/v1/check", tags=["searches"])
@@ -201,20 +202,29 @@ async def events(
     request: Request,
     record: Visible,
     number: Annotated[int, Depends(_last_seen)],
+    is_valid: StillValid,
 ) -> StreamingResponse:
-    """Server-sent events: ``state``, ``trial``, ``front`` and ``log``, numbered by ``id``, until the search is over."""
+    """Server-sent events: ``state``, ``trial``, ``front`` and ``log``, numbered by ``id``, until the search is over.
+
+    They end before where the token expires or is revoked.
+    """
     if number > record.num_events:  # of another search, or the database was put back: waiting would never end
         raise ParameterError(
             f"A stream must go on after an event that there is, up to {record.num_events} now, got {number}; leave it "
             "out to begin anew."
         )
-    following = _following(request.app.state.news, record.id, number)
+    following = _following(request.app.state.news, record.id, number, is_valid)
     return StreamingResponse(following, media_type=EVENT_STREAM, headers=_UNBUFFERED)
 
 
-async def _following(news: News, search_id: str, number: int) -> AsyncIterator[bytes]:
-    """What follows the event of that number, for as long as anything will."""
+async def _following(news: News, search_id: str, number: int, is_valid: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """What follows the event of that number, for as long as anything will and whoever asked may see it."""
+    looked_s = time.monotonic()
     while True:
+        if time.monotonic() - looked_s >= HEARTBEAT_S:  # and not at each event, which would double what they cost
+            if not await run_in_threadpool(is_valid):
+                return
+            looked_s = time.monotonic()
         reading = await news.read(search_id, number)
         number = reading.number
         if reading.events:
