@@ -10,11 +10,12 @@ trial = client.pick(search, max=["latency=0.6x"])
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 try:
     import httpx
@@ -22,7 +23,10 @@ try:
 except ImportError as error:  # pragma: no cover
     raise ImportError("The client needs the extra service; install it: pip install 'nas-llm[service]'.") from error
 
+T = TypeVar("T")
 RECONNECT_S = 1.0
+SILENCE_S = 45.0
+"""So long without anything, not even one of three heartbeats, a stream of events is taken to be broken."""
 UNDER_WAY = frozenset({"queued", "running"})
 """States of a search to which something will still happen."""
 
@@ -43,7 +47,7 @@ class ServiceError(ValueError):
     @property
     def may_pass(self) -> bool:
         """Whether the same request may be answered later: no answer, too many requests, or no database for now."""
-        return self.status in {0, 429, 503}
+        return isinstance(self, UnreachableError) or self.status in {429, 503}
 
 
 class UnreachableError(ServiceError):
@@ -79,12 +83,17 @@ class Client:
         url: Where it listens.
         token: As ``nas token create`` prints it; None where the service needs none.
         timeout_s: For an answer.
+
+    Raises:
+        ServiceError: The URL is none.
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self.url = url
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        self._timeout_s = timeout_s
+        with self._reaching():
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
 
     def submit(self, config: Path | str | dict[str, Any], *, idempotency_key: str | None = None) -> str:
         """Submits a search.
@@ -179,7 +188,9 @@ class Client:
             number = lines[-1]["number"]
 
     def export(self, search_id: str, trial: int, *, to: str = "huggingface") -> dict[str, Any]:
-        """Has a trial's model exported; returns at once. The same trial asked for again is the same export.
+        """Has a trial's model exported; returns at once.
+
+        Asked for again it is the same export, unless that has failed, its file is gone, or the trial has changed since.
 
         Args:
             search_id: Of which search.
@@ -197,38 +208,31 @@ class Client:
         """One export and how it stands."""
         return self._ask("GET", f"/v1/exports/{export_id}")
 
-    def download(self, export_id: str, path: Path, *, poll_s: float = 0.5) -> Path:
+    def download(self, export_id: str, path: Path, *, poll_s: float = 0.5, patience_s: float = 60.0) -> Path:
         """Waits for an export to be made, and fetches its file, which appears whole or not at all.
 
         Args:
             export_id: Which.
             path: The file to write; it is replaced.
             poll_s: How often it is asked for.
+            patience_s: How long a service that does not answer is waited for.
 
         Raises:
+            UnreachableError: It did not come back.
             ServiceError: The export failed, or what arrived is not what was published.
         """
-        while (export := self.get_export(export_id))["state"] in UNDER_WAY:
+        while (export := self._patiently(lambda: self.get_export(export_id), patience_s))["state"] in UNDER_WAY:
             time.sleep(poll_s)
         if export["state"] != "complete":
             raise ServiceError(
                 f"An export must be complete to be fetched, but it is {export['state']}: "
                 f"{export['reason'] or 'ask for it again.'}"
             )
-        partial, digest = path.with_name(f".{path.name}.partial"), hashlib.sha256()
+        partial = path.with_name(f".{path.name}.partial")
         try:
-            with self._http.stream("GET", f"/v1/exports/{export_id}/download") as answer, partial.open("wb") as file:
-                if answer.is_error:
-                    answer.read()
-                    raise _error(answer)
-                for chunk in answer.iter_bytes():
-                    digest.update(chunk)
-                    file.write(chunk)
-            if digest.hexdigest() != export["sha256"]:
+            if self._patiently(lambda: self._fetch(export_id, partial), patience_s) != export["sha256"]:
                 raise ServiceError("A file must arrive as it was published, but this one did not; fetch it again.")
             partial.replace(path)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
         finally:
             partial.unlink(missing_ok=True)
         return path
@@ -244,22 +248,18 @@ class Client:
         Raises:
             UnreachableError: It did not come back.
         """
-        number, heard_s = after, time.monotonic()
+        number, patience = after, _Patience(patience_s)
         while True:
             try:
-                for event in self._events(search_id, number):
-                    number, heard_s = event.number, time.monotonic()
+                for event in self._events(search_id, number, patience):
+                    number = event.number
                     yield event
                 found = self.get(search_id)
                 if found["num_events"] <= number and found["state"] not in UNDER_WAY:
                     return
-                heard_s = time.monotonic()
-            except (httpx.TransportError, ServiceError) as error:
-                if isinstance(error, ServiceError) and not error.may_pass:
-                    raise
-                if time.monotonic() - heard_s > patience_s:
-                    raise self._unreachable(error) from error
-                time.sleep(RECONNECT_S)
+                patience.heard()
+            except ServiceError as error:
+                self._bear(error, patience)
 
     def is_over(self, search_id: str) -> bool:
         """Whether nothing will happen to it any more."""
@@ -277,35 +277,133 @@ class Client:
     ) -> None:
         self.close()
 
-    def _events(self, search_id: str, after: int) -> Iterator[Event]:
-        path = f"/v1/searches/{search_id}/events"
-        with httpx_sse.connect_sse(self._http, "GET", path, params={"after": after}, timeout=None) as source:
-            if source.response.is_error:
-                source.response.read()
-                raise _error(source.response)
-            for sent in source.iter_sse():
-                if sent.data:
-                    yield Event(number=int(sent.id), kind=sent.event, data=json.loads(sent.data))
+    def _events(self, search_id: str, after: int, patience: "_Patience") -> Iterator[Event]:
+        path, timeout = f"/v1/searches/{search_id}/events", httpx.Timeout(self._timeout_s, read=SILENCE_S)
+        asked = httpx_sse.connect_sse(self._http, "GET", path, params={"after": after}, timeout=timeout)
+        with self._reaching(), asked as source:
+            answer = source.response
+            self._require_success(answer)
+            answer.stream = _Heard(answer.stream, patience)
+            try:
+                for sent in source.iter_sse():
+                    if sent.data:
+                        yield Event(number=int(sent.id), kind=sent.event, data=json.loads(sent.data))
+            except httpx_sse.SSEError as error:
+                raise _foreign(answer) from error
+
+    def _fetch(self, export_id: str, path: Path) -> str:
+        """Writes an export's file; returns its SHA-256."""
+        digest = hashlib.sha256()
+        asked = self._http.stream("GET", f"/v1/exports/{export_id}/download")
+        with self._reaching(), asked as answer, path.open("wb") as file:
+            self._require_success(answer)
+            for chunk in answer.iter_bytes():
+                digest.update(chunk)
+                file.write(chunk)
+        return digest.hexdigest()
 
     def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self._answer(method, path, **more).json()
+        answer = self._answer(method, path, **more)
+        try:
+            found = answer.json()
+        except ValueError as error:
+            raise _foreign(answer) from error
+        if not isinstance(found, dict):
+            raise _foreign(answer)
         return found
 
     def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
-        try:
+        with self._reaching():
             answer = self._http.request(method, path, **more)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        if answer.is_error:
-            raise _error(answer)
+        self._require_success(answer)
         return answer
 
+    def _patiently(self, ask: Callable[[], T], patience_s: float) -> T:
+        patience = _Patience(patience_s)
+        while True:
+            try:
+                return ask()
+            except ServiceError as error:
+                self._bear(error, patience)
+
+    def _bear(self, error: ServiceError, patience: "_Patience") -> None:
+        """Waits until the same may be asked again, or raises."""
+        if error.may_pass and patience.is_left():
+            time.sleep(RECONNECT_S)
+        elif error.may_pass and not isinstance(error, UnreachableError):
+            raise self._unreachable(error) from error
+        else:
+            raise error
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turns the errors of the way to the service into its own."""
+        try:
+            yield
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ServiceError(
+                f"A service's URL must be one such as http://127.0.0.1:8000, and ids must be as it gave them, got "
+                f"{self.url!r} ({str(error).rstrip('.')}); mend it."
+            ) from error
+        except httpx.RequestError as error:
+            raise self._unreachable(error) from error
+
+    def _require_success(self, answer: httpx.Response) -> None:
+        if answer.next_request is not None:
+            # What a browser would be led to without notice; a token goes only where its owner sends it.
+            base, asked = (url.raw_path.decode().rstrip("?") for url in (self._http.base_url, answer.request.url))
+            led_to = str(answer.next_request.url).rstrip("?").removesuffix(asked.removeprefix(base)).rstrip("/")
+            raise ServiceError(
+                f"A service must be asked where it is, but {self.url} leads to {led_to}; give that URL.",
+                status=answer.status_code,
+            )
+        if not answer.is_success:
+            answer.read()
+            raise _error(answer)
+
     def _unreachable(self, error: Exception) -> UnreachableError:
-        if isinstance(error, UnreachableError):
-            return error
         return UnreachableError(
             f"The service at {self.url} must answer, but: {error}; start it with `nas serve`, or mend the URL."
         )
+
+
+class _Patience:
+    """How long a service that does not answer is waited for.
+
+    Args:
+        seconds: From its first failure on; whatever it answers ends that.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._failed_s: float | None = None
+
+    def heard(self) -> None:
+        """It has answered."""
+        self._failed_s = None
+
+    def is_left(self) -> bool:
+        """It has failed to answer: whether to ask again."""
+        now_s = time.monotonic()
+        self._failed_s = now_s if self._failed_s is None else self._failed_s
+        return now_s - self._failed_s < self._seconds
+
+
+class _Heard(httpx.SyncByteStream):
+    """A stream that tells of all that arrives, of heartbeats as well, which no event tells of."""
+
+    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, patience: _Patience) -> None:
+        assert isinstance(stream, httpx.SyncByteStream)
+        self._stream = stream
+        self._patience = patience
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._patience.heard()
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 _YAML = {"Content-Type": "application/yaml"}
@@ -322,6 +420,14 @@ def _error(answer: httpx.Response) -> ServiceError:
         problem = answer.json()
         detail, kind = str(problem["detail"]), str(problem["type"])
     except (ValueError, KeyError, TypeError):
-        detail, kind = f"The service must answer in its own form, got {answer.status_code}; mend the URL.", ""
+        return _foreign(answer)
     what = ServiceNothingFitsError if kind == "/problems/nothing-fits" else ServiceError
     return what(detail, status=answer.status_code, kind=kind)
+
+
+def _foreign(answer: httpx.Response) -> ServiceError:
+    what = answer.headers.get("content-type", "nothing")
+    return ServiceError(
+        f"The service must answer in its own form, got {answer.status_code} with {what}; mend the URL.",
+        status=answer.status_code,
+    )

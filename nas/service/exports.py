@@ -1,18 +1,27 @@
-"""Exports of trials: asked for, made by a worker, published as artifacts."""
+"""Exports of trials: asked for, made by a worker, published as artifacts.
 
+A search measures its trials again when it ends, and may train those on its front further. So an export notes, in its
+job's payload, the digest of the measurements that its trial had when it was made: with others it is another model, or
+at least another card.
+"""
+
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.engine import Connection
 
-from nas.artifacts import Artifact
+from nas.artifacts import Artifact, ArtifactStore
 from nas.service import tables
 from nas.service.database import Database
 from nas.service.queue import JobState, Lease, Queue
 
 EXPORT = "export"
 """The kind of the job that makes one."""
+_DIGEST = "measurements_sha256"
+"""In a job's payload, beside what was asked for."""
 
 
 class UnknownExportError(LookupError):
@@ -77,31 +86,42 @@ class Exports:
         self._database = database
         self._queue = queue
 
-    def ask(self, search_id: str, *, trial: int, to: str) -> str:
-        """Puts an export into the queue, unless there is one that has not failed.
+    def ask(self, search_id: str, *, trial: int, to: str, artifacts: ArtifactStore) -> str:
+        """Puts an export into the queue, unless one is under way, or is there and has the trial as it is.
 
         Args:
             search_id: The search's; it exists.
             trial: Number of the trial; it exists.
             to: The runtime; it is known.
+            artifacts: Where exports are kept.
 
         Returns:
             Its id.
+
+        Raises:
+            ArtifactError: Where they are kept does not answer.
         """
+        exports, jobs = tables.exports.c, tables.jobs.c
         same = (
-            select(tables.exports.c.id)
-            .join(tables.jobs, tables.jobs.c.id == tables.exports.c.id)
-            .where(
-                tables.exports.c.search_id == search_id,
-                tables.exports.c.trial == trial,
-                tables.exports.c.target == to,
-                tables.jobs.c.state != JobState.FAILED,
-            )
+            select(exports.id, exports.artifact, jobs.payload)
+            .join(tables.jobs, jobs.id == exports.id)
+            .where(exports.search_id == search_id, exports.trial == trial, exports.target == to)
+            .order_by(jobs.created_at.desc(), exports.id.desc())
+        )
+        with self._database.reading() as connection:
+            made = connection.execute(same.where(jobs.state == JobState.COMPLETE)).all()
+            digest = _digest(connection, search_id, trial)
+        for one in made:  # outside of any transaction, as object stores may take their time
+            if one.payload.get(_DIGEST) == digest and artifacts.exists(one.artifact):
+                return str(one.id)
+        others = same.where(
+            jobs.state.in_([JobState.QUEUED, JobState.RUNNING, JobState.COMPLETE]),
+            exports.id.not_in([one.id for one in made]),
         )
         alone = select(tables.searches.c.id).where(tables.searches.c.id == search_id).with_for_update()
         with self._database.transaction() as connection:
             connection.execute(alone)  # of two who ask at once, the second sees what the first has asked for
-            if (found := connection.execute(same).scalar()) is not None:
+            if (found := connection.execute(others).scalars().first()) is not None:
                 return str(found)
             export_id = self._queue.put(connection, search_id, EXPORT, {"trial": trial, "to": to})
             connection.execute(insert(tables.exports).values(id=export_id, search_id=search_id, trial=trial, target=to))
@@ -126,10 +146,31 @@ class Exports:
             newest = query.order_by(tables.jobs.c.created_at.desc(), tables.exports.c.id.desc())
             return [_record(row) for row in connection.execute(newest)]
 
-    def complete(self, connection: Connection, lease: Lease, artifact: Artifact) -> None:
-        """Notes what was published, in a transaction that holds the job."""
-        mine = update(tables.exports).where(tables.exports.c.id == lease.job_id)
-        connection.execute(mine.values(artifact=artifact.name, num_bytes=artifact.num_bytes, sha256=artifact.sha256))
+    def digest(self, search_id: str, trial: int) -> str:
+        """Of a trial's measurements as they are. A worker asks for it before it reads the trial, so never too late."""
+        with self._database.reading() as connection:
+            return _digest(connection, search_id, trial)
+
+    def complete(self, connection: Connection, lease: Lease, artifact: Artifact, *, digest: str) -> None:
+        """Notes what was published, in a transaction that holds the job.
+
+        Args:
+            connection: The transaction, from ``guarded``.
+            lease: The claim on the job.
+            artifact: What was published.
+            digest: Of the trial's measurements in it.
+        """
+        mine, job = tables.exports.c.id == lease.job_id, tables.jobs.c.id == lease.job_id
+        published = {"artifact": artifact.name, "num_bytes": artifact.num_bytes, "sha256": artifact.sha256}
+        connection.execute(update(tables.exports).where(mine).values(published))
+        connection.execute(update(tables.jobs).where(job).values(payload={**lease.payload, _DIGEST: digest}))
+
+
+def _digest(connection: Connection, search_id: str, trial: int) -> str:
+    columns = tables.trials.c
+    query = select(columns.measurements).where(columns.search_id == search_id, columns.number == trial)
+    measurements = connection.execute(query).scalar_one_or_none()
+    return hashlib.sha256(json.dumps(measurements, sort_keys=True).encode()).hexdigest()
 
 
 def _records() -> Any:

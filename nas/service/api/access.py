@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from nas.service.api.answers import ID
 from nas.service.api.problems import ForbiddenError, TooManyRequestsError
+from nas.service.database import DatabaseError
 from nas.service.exports import ExportRecord
 from nas.service.exports import unknown as unknown_export
 from nas.service.limits import is_loopback
@@ -42,7 +43,7 @@ def identify(
         refuse_other_names(request)
         refuse_other_pages(request)
         return LOCAL
-    token = credentials.credentials if credentials is not None else request.cookies.get(COOKIE)
+    token = _token(request, credentials)
     if token is None:
         limit_address(request)
         raise InvalidTokenError("A request must carry a token, got none; send it as Authorization: Bearer nas_….")
@@ -55,6 +56,31 @@ def identify(
         raise
     _limit(request, identity.token_id)
     return identity
+
+
+async def still_valid(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Callable[[], bool]:
+    """For an answer that goes on for hours: looks whether the token, checked when it began, is valid still.
+
+    A database that does not answer says nothing about tokens, and ends nothing.
+    """
+    state, token = request.app.state, _token(request, credentials)
+
+    def look() -> bool:
+        if state.policy.has_auth:
+            try:
+                state.tokens.identify(token or "")
+            except InvalidTokenError:
+                return False
+            except DatabaseError:
+                pass
+        return True
+
+    return look
+
+
+StillValid = Annotated[Callable[[], bool], Depends(still_valid)]
 
 
 def refuse_other_names(request: Request) -> None:
@@ -155,6 +181,10 @@ def limit_address(request: Request) -> None:
         TooManyRequestsError: They come too fast.
     """
     _limit(request, request.client.host if request.client else "?")
+
+
+def _token(request: Request, credentials: HTTPAuthorizationCredentials | None) -> str | None:
+    return credentials.credentials if credentials is not None else request.cookies.get(COOKIE)
 
 
 def _limit(request: Request, key: str) -> None:

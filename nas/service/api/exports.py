@@ -27,13 +27,16 @@ _ZIP: dict[int | str, dict[str, Any]] = {
     "/searches/{search_id}/export", status_code=202, summary="Export a trial", responses=documented(404, 409)
 )
 def export(request: Request, identity: Submitter, record: Visible, wanted: ExportRequest) -> Export:
-    """Has a worker write a trial's model for a runtime and check it there. Asked for again, it is the same export."""
+    """Has a worker write a trial's model for a runtime and check it there. Asked for again, it is the same export.
+
+    It is a new one where the trial was measured anew or recovered since, where the file is gone, and where it failed.
+    """
     del identity
     if wanted.to not in EXPORTERS:
         raise ParameterError(f"to must be one of {', '.join(sorted(EXPORTERS))}, got {wanted.to!r}; choose one.")
     request.app.state.searches.require_measured(record.id, wanted.trial)
-    exports = request.app.state.exports
-    return Export.of(exports.get(exports.ask(record.id, trial=wanted.trial, to=wanted.to)))
+    exports, artifacts = request.app.state.exports, request.app.state.artifacts
+    return Export.of(exports.get(exports.ask(record.id, trial=wanted.trial, to=wanted.to, artifacts=artifacts)))
 
 
 @export_routes.get("/searches/{search_id}/exports", summary="Its exports", responses=documented(404))

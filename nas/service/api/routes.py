@@ -1,6 +1,7 @@
 """Searches over HTTP: submit, list, look at, watch, pick from, cancel."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,10 +11,11 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from nas.config import SearchConfig, parse_config
+from nas.config_reading import validated
 from nas.front import front_record_of
 from nas.objectives import refuse_unknown_budgets
 from nas.pick import goal_within, pick
-from nas.service.api.access import Reader, Submitter, Visible
+from nas.service.api.access import Reader, StillValid, Submitter, Visible
 from nas.service.api.answers import Checked, Page, Search, Submitted, Trials, from_cursor, to_cursor
 from nas.service.api.budgets import Maxima, Minima, budgets
 from nas.service.api.news import News
@@ -36,7 +38,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 QUIET = b": quiet\n\n"
 _UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 HEARTBEAT_S = 15.0
-"""How often a quiet stream says that it is still there, for what lies between."""
+"""How often a quiet stream says that it is still there, for what lies between, and any looks at its token again."""
 
 search_routes = APIRouter(prefix="/v1/searches", tags=["searches"])
 check_routes = APIRouter(prefix="/v1/check", tags=["searches"])
@@ -185,8 +187,8 @@ async def _last_seen(
 
 @search_routes.post("/{search_id}/rerun", status_code=202, summary="Search again", responses=documented(404))
 def rerun(request: Request, identity: Submitter, record: Visible) -> Submitted:
-    """Submits the same config and seed as a new search of whoever asks."""
-    config = SearchConfig.model_validate(record.config)
+    """Submits the same config and seed as a new search of whoever asks, if it would be accepted today."""
+    config = _allowed(validated(record.config, SearchConfig), request)
     return Submitted(id=request.app.state.searches.submit(config, owner=identity.owner))
 
 
@@ -200,20 +202,29 @@ async def events(
     request: Request,
     record: Visible,
     number: Annotated[int, Depends(_last_seen)],
+    is_valid: StillValid,
 ) -> StreamingResponse:
-    """Server-sent events: ``state``, ``trial``, ``front`` and ``log``, numbered by ``id``, until the search is over."""
+    """Server-sent events: ``state``, ``trial``, ``front`` and ``log``, numbered by ``id``, until the search is over.
+
+    They end before where the token expires or is revoked.
+    """
     if number > record.num_events:  # of another search, or the database was put back: waiting would never end
         raise ParameterError(
             f"A stream must go on after an event that there is, up to {record.num_events} now, got {number}; leave it "
             "out to begin anew."
         )
-    following = _following(request.app.state.news, record.id, number)
+    following = _following(request.app.state.news, record.id, number, is_valid)
     return StreamingResponse(following, media_type=EVENT_STREAM, headers=_UNBUFFERED)
 
 
-async def _following(news: News, search_id: str, number: int) -> AsyncIterator[bytes]:
-    """What follows the event of that number, for as long as anything will."""
+async def _following(news: News, search_id: str, number: int, is_valid: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """What follows the event of that number, for as long as anything will and whoever asked may see it."""
+    looked_s = time.monotonic()
     while True:
+        if time.monotonic() - looked_s >= HEARTBEAT_S:  # and not at each event, which would double what they cost
+            if not await run_in_threadpool(is_valid):
+                return
+            looked_s = time.monotonic()
         reading = await news.read(search_id, number)
         number = reading.number
         if reading.events:
@@ -245,11 +256,20 @@ def _allowed_config(text: str, request: Request) -> SearchConfig:
 
     Raises:
         ConfigError: It is none.
+        ValueError: One of ``_allowed``'s.
+    """
+    return _allowed(parse_config(text), request)
+
+
+def _allowed(config: SearchConfig, request: Request) -> SearchConfig:
+    """A config, if this server's operator allows it. One that is stored may be older than the rules of today.
+
+    Raises:
         BudgetError: It limits what it does not measure.
         RefusedError: It asks for a model, for files or for code that is not allowed here.
         TrackingError: It says where to track, which is the operator's to say.
     """
-    config, policy = parse_config(text), request.app.state.policy
+    policy = request.app.state.policy
     refuse_unknown_budgets(config)
     refuse_places({tracker.name: tracker.options for tracker in config.tracking})
     name = check_model(

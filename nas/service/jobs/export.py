@@ -28,6 +28,7 @@ def export_trial(work: Work) -> None:
     searches, exports = Searches(work.database, work.queue), Exports(work.database, work.queue)
     export = exports.get(work.lease.job_id)
     search = searches.get(export.search_id)
+    digest = exports.digest(export.search_id, export.trial)
     results = searches.results(export.search_id)
     config = SearchConfig.model_validate(search.config)
     artifacts = ArtifactStore(work.artifacts)
@@ -49,7 +50,7 @@ def export_trial(work: Work) -> None:
         name = f"exports/{export.search_id}/{export.id}/{file_name(config.name, export.trial)}"
         artifact = artifacts.publish(archive, name)
     with work.queue.guarded(work.lease) as connection:
-        exports.complete(connection, work.lease, artifact)
+        exports.complete(connection, work.lease, artifact, digest=digest)
 
 
 def fetch_weights(kept: KeptWeights, trial: Trial) -> None:

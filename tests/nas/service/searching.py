@@ -75,14 +75,15 @@ FILE = b"the files of a model"
 def exported(database: Database, search_id: str, *, trial: int = 1) -> str:
     """The id of an export that was asked for, made and published; its file is not really a model's."""
     queue = Queue(database)
-    export_id = Exports(database, queue).ask(search_id, trial=trial, to="huggingface")
+    exports, artifacts = Exports(database, queue), ArtifactStore(ARTIFACTS)
+    export_id = exports.ask(search_id, trial=trial, to="huggingface", artifacts=artifacts)
     lease = queue.claim("a test", [EXPORT])
     assert lease is not None
     with tempfile.NamedTemporaryFile() as file:
         file.write(FILE)
         file.flush()
-        artifact = ArtifactStore(ARTIFACTS).publish(Path(file.name), f"exports/{search_id}/{export_id}/model.zip")
+        artifact = artifacts.publish(Path(file.name), f"exports/{search_id}/{export_id}/model.zip")
     with queue.guarded(lease) as connection:
-        Exports(database, queue).complete(connection, lease, artifact)
+        exports.complete(connection, lease, artifact, digest=exports.digest(search_id, trial))
         queue.end(connection, lease, JobState.COMPLETE)
     return export_id

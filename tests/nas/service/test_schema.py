@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import delete, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
+from nas.artifacts import ArtifactStore
 from nas.service import schema, tables
 from nas.service.database import Database, DatabaseError
 from nas.service.events import Events
@@ -22,6 +23,7 @@ from nas.service.schema import SchemaError
 from nas.service.searches import Searches
 from nas.service.tokens import Tokens
 from tests.nas.service.databases import MakeUrl, add_search
+from tests.nas.service.searching import ARTIFACTS
 
 REVISIONS = ["nas_0001", "nas_0002"]
 NEWEST = REVISIONS[-1]
@@ -182,7 +184,7 @@ def test_what_a_released_program_wrote_is_kept_on_the_way_up_and_down(
     assert [trial.number for trial in results.front()] == [one["number"] for one in results.record["trials"]]
     assert [event.number for event in Events(empty).after(done.id, 0)] == list(range(1, done.num_events + 1))
     assert [(one.owner, one.is_valid) for one in Tokens(empty).list()] == [("ada", True)]
-    Exports(empty, queue).ask(done.id, trial=1, to="huggingface")
+    Exports(empty, queue).ask(done.id, trial=1, to="huggingface", artifacts=ArtifactStore(ARTIFACTS))
     schema.downgrade(empty, revision)
     assert described(empty) == before
     schema.upgrade(empty)

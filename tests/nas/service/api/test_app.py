@@ -1,17 +1,24 @@
 """The API as a client finds it, on both databases."""
 
 import base64
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from nas.artifacts import ArtifactStore
+from nas.service import tables
 from nas.service.api import Policy, create_app
-from nas.service.database import Database
-from nas.service.tokens import Tokens
+from nas.service.api.routes import QUIET
+from nas.service.database import Database, DatabaseError
+from nas.service.queue import Queue
+from nas.service.searches import Searches
+from nas.service.tokens import Identity, Tokens
 from tests.nas.service.searching import ARTIFACTS, claimed, exported, finished, submitted
 
 CONFIG = {"model": "bundled", "objectives": ["parameters", "perplexity"], "trials": 3}
@@ -64,6 +71,24 @@ def test_a_search_that_trains_its_supernet_is_accepted_and_repeated(client: Test
     for answer in (first, again):
         found = client.get(f"/v1/searches/{answer.json()['id']}").json()
         assert (found["state"], found["config"]["supernet_training"]["steps"]) == ("queued", 7)
+
+
+def test_a_search_that_would_be_refused_today_is_not_repeated(database: Database) -> None:
+    asked = {**CONFIG, "model": {"name": "org/name", "trust_remote_code": True}}
+    with client_of(database, has_auth=False, allow_remote_code=True) as client:
+        path = f"/v1/searches/{client.post('/v1/searches', json=asked).json()['id']}/rerun"
+        assert client.post(path).status_code == 202
+    with client_of(database, has_auth=False) as client:
+        assert "trust_remote_code must be false" in problem(client.post(path), 403, "refused")
+
+
+def test_a_stored_config_that_a_newer_program_does_not_know_is_a_problem(
+    client: TestClient, database: Database
+) -> None:
+    path = f"/v1/searches/{submitted(database)}/rerun"
+    with database.transaction() as connection:
+        connection.execute(update(tables.searches).values(config={**CONFIG, "trails": 3}))
+    assert "got 'trails'; did you mean 'trials'?" in problem(client.post(path), 422, "config")
 
 
 def test_yaml_is_a_body_too(client: TestClient) -> None:
@@ -201,6 +226,50 @@ def test_events_come_in_order_and_go_on_after_the_last(client: TestClient, datab
     assert client.get(path, params={"after": len(everything)}).text == ""
     beyond = client.get(path, params={"after": len(everything) + 1})
     assert f"up to {len(everything)} now" in problem(beyond, 422, "parameter")
+
+
+@pytest.mark.parametrize("header", ["Authorization: Bearer {}", "Cookie: nas_token={}"])
+def test_events_end_with_the_token(database: Database, header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.service.api.routes.HEARTBEAT_S", 0.2)
+    search_id, plain = submitted(database), Tokens(database).create("ada", ["read"], None)
+    name, value = header.format(plain).split(": ")
+
+    def revoke() -> None:
+        time.sleep(0.5)
+        Tokens(database).revoke(plain.split("_")[1])
+        time.sleep(1.0)
+        Searches(database, Queue(database)).cancel(search_id)  # which is told of to those who may still listen
+
+    with client_of(database) as client, ThreadPoolExecutor(1) as pool:
+        revoking = pool.submit(revoke)
+        answer = client.get(f"/v1/searches/{search_id}/events", headers={name: value})
+        revoking.result()
+    assert sent(answer.text.replace(QUIET.decode(), "")) == [("1", "state")]
+
+
+def test_events_go_on_where_the_database_cannot_say_whose_token_it_is(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.service.api.routes.HEARTBEAT_S", 0.2)
+    search_id, identify, asked = submitted(database), Tokens.identify, []
+
+    def away(tokens: Tokens, plain: str) -> Identity:
+        asked.append(plain)
+        if len(asked) > 1:
+            raise DatabaseError("It restarts.")
+        return identify(tokens, plain)
+
+    def cancel() -> None:
+        time.sleep(1.0)
+        Searches(database, Queue(database)).cancel(search_id)
+
+    monkeypatch.setattr(Tokens, "identify", away)
+    with client_of(database) as client, ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(cancel)
+        answer = client.get(f"/v1/searches/{search_id}/events", headers=token(database, "ada", "read"))
+        cancelling.result()
+    assert sent(answer.text.replace(QUIET.decode(), "")) == [("1", "state"), ("2", "state")]
+    assert 2 <= len(asked) <= 8
 
 
 def test_cancelling_a_search_that_waits_ends_it(client: TestClient, database: Database) -> None:

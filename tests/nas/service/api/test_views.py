@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
+from nas.artifacts import Artifact, ArtifactStore
 from nas.service.database import Database
 from nas.service.exports import Exports
 from nas.service.logs import LOG_EVENT
-from nas.service.queue import Queue
+from nas.service.queue import JobState, Queue
 from nas.service.tokens import Tokens
 from tests.nas.service.api.test_app import CONFIG, NOBODY, client_of, problem
-from tests.nas.service.searching import FILE, exported, fail, finished, submitted
+from tests.nas.service.searching import ARTIFACTS, FILE, exported, fail, finished, submitted
 
 PAGE = {"Sec-Fetch-Site": "same-origin"}
 
@@ -108,16 +109,18 @@ def test_an_export_of_nothing_is_refused(client: TestClient, database: Database)
 def test_an_artifact_that_is_gone_is_said_so(client: TestClient, database: Database) -> None:
     search_id = finished(database)
     queue = Queue(database)
-    export_id = Exports(database, queue).ask(search_id, trial=1, to="huggingface")
+    exports = Exports(database, queue)
+    export_id = exports.ask(search_id, trial=1, to="huggingface", artifacts=ArtifactStore(ARTIFACTS))
     lease = queue.claim("a test", ["export"])
     assert lease is not None
-    from nas.artifacts import Artifact
-
     with queue.guarded(lease) as connection:
         gone = Artifact(name="exports/gone.zip", url="memory://gone.zip", num_bytes=1, sha256="0" * 64)
-        Exports(database, queue).complete(connection, lease, gone)
+        exports.complete(connection, lease, gone, digest=exports.digest(search_id, 1))
+        queue.end(connection, lease, JobState.COMPLETE)
     answer = client.get(f"/v1/exports/{export_id}/download")
     assert "must be published before it can be read" in problem(answer, 503, "artifacts")
+    again = client.post(f"/v1/searches/{search_id}/export", json={"trial": 1}).json()
+    assert (again["state"], again["id"] != export_id) == ("queued", True)
 
 
 def test_a_config_is_checked_and_not_stored(client: TestClient) -> None:

@@ -57,7 +57,7 @@ def searched(database: Database, artifacts: str, **keys: Any) -> str:
 def exported(database: Database, search_id: str, trial: int, artifacts: str, folder: Path) -> Path:
     """The folder of an export that was asked for, made, published and fetched."""
     exports = Exports(database, Queue(database))
-    export_id = exports.ask(search_id, trial=trial, to="huggingface")
+    export_id = exports.ask(search_id, trial=trial, to="huggingface", artifacts=ArtifactStore(artifacts))
     do(database, claimed(database, EXPORT), artifacts)
     name = exports.get(export_id).artifact
     assert name is not None

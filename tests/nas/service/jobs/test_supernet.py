@@ -154,7 +154,8 @@ def test_a_supernet_that_is_lost_is_trained_again_for_a_search_and_missed_by_an_
         ArtifactStore(artifacts).remove,
     ):
         spoil(f"searches/{search_id}/supernet.zip")
-        Exports(database, Queue(database)).ask(search_id, trial=1, to="huggingface")
+        exports = Exports(database, Queue(database))
+        exports.ask(search_id, trial=1, to="huggingface", artifacts=ArtifactStore(artifacts))
         lease = claimed(database, EXPORT)
         with pytest.raises(
             LostSupernetError, match=r"trained, but searches/.*/supernet.zip is not among the artifacts, or is damaged"
