@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor
 from transformers import LlamaConfig, MistralConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
@@ -81,7 +82,7 @@ def _prepare(
     auto_class = _auto_class(supernet.model)
     with supernet.activate(sub_network, weights) as active:
         config = copy.deepcopy(active.config)  # the supernet's widths, the sub-network's layers
-        input_ids = fixed_input_ids(config.vocab_size)
+        input_ids = _input_ids(auto_class, config)
         outputs = outputs_of(active, input_ids.to(active.device))
     model = supernet.extract(sub_network, weights)
     native = _native_model(model) if sub_network.is_uniform else None
@@ -95,6 +96,12 @@ def _prepare(
         outputs=outputs,
     )
     return model if native is None else native, reference
+
+
+def _input_ids(auto_class: str, config: PreTrainedConfig) -> Tensor:
+    """Of one text where a classifier could not tell which token is the last of each of several, for want of padding."""
+    is_of_one_text = auto_class == "AutoModelForSequenceClassification" and config.pad_token_id is None
+    return fixed_input_ids(config.vocab_size, batch_size=1 if is_of_one_text else 2)
 
 
 def _native_model(model: PreTrainedModel) -> PreTrainedModel | None:

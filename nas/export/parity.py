@@ -103,6 +103,7 @@ def check_in_new_process(folder: Path, reference: Reference) -> Parity:
         ended = subprocess.run(
             [sys.executable, "-P", __file__, str(folder), str(path)],
             env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": scratch, "TQDM_DISABLE": "1"},
+            stdin=subprocess.DEVNULL,  # nobody is there to be asked whether code may run
             capture_output=True,
             text=True,
             check=False,
