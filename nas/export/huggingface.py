@@ -5,7 +5,9 @@ Where none can (widths that differ between layers, skipped sublayers, heads remo
 """
 
 import copy
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,14 @@ from evaluators.base import Measurement
 from nas.export.base import Adding, ExportError, ExportReport, published
 from nas.export.heterogeneous import add_modeling_file
 from nas.export.model_card import model_card
-from nas.export.parity import Parity, Reference, check_in_new_process, fixed_input_ids, outputs_of
+from nas.export.parity import (
+    Parity,
+    Reference,
+    check_in_new_process,
+    fixed_input_ids,
+    outputs_of,
+    tells_of_memory,
+)
 from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.quiet import without_progress_bars
 from nas.supernet.supernet import Supernet
@@ -37,6 +46,10 @@ _AUTO_CLASSES: dict[str, Mapping[str, Any]] = {
     "AutoModel": modeling_auto.MODEL_MAPPING_NAMES,
 }
 """The transformers class that loads a model: for each, the names of the model classes by ``model_type``."""
+_NO_MEMORY = (
+    "An export needs room for the model and, beside it, for a copy of the sub-network, and the memory of {device} was "
+    "not enough; nothing was kept. End what else uses it, or export on a machine with more memory."
+)
 
 
 def export_huggingface(
@@ -49,17 +62,12 @@ def export_huggingface(
     add: Adding | None = None,
 ) -> ExportReport:
     """Writes weights, config, tokenizer and model card; see ``nas.export.base.Exporter``."""
-    with published(folder) as staging:
-        model, reference = _prepare(supernet, sub_network, weights)
-        with without_progress_bars():
-            model.save_pretrained(staging, save_original_format=False)
-        if reference.remote_code:
-            add_modeling_file(staging, model, reference.auto_class, supernet.family, sub_network)
-        if supernet.tokenizer is not None:
-            supernet.tokenizer.save_pretrained(staging)
+    with published(folder) as staging, _memory_named(supernet.model.device):
+        reference = _write(supernet, sub_network, weights, staging)
         usage = _usage(reference, folder.name, with_tokenizer=supernet.tokenizer is not None)
         card = model_card(supernet, sub_network, usage=usage, measurements=measurements)
         (staging / "README.md").write_text(card, encoding="utf-8")
+        _free_memory()
         parity = _checked(staging, reference)
         size_bytes = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
         if add is not None:
@@ -73,6 +81,35 @@ def export_huggingface(
         max_abs_difference=parity.max_abs_difference,
         tolerance=parity.tolerance,
     )
+
+
+def _write(supernet: Supernet, sub_network: SubNetwork, weights: SubNetworkWeights | None, folder: Path) -> Reference:
+    """Writes what transformers loads, and leaves no copy of the weights behind: the new process needs that room."""
+    model, reference = _prepare(supernet, sub_network, weights)
+    with without_progress_bars():
+        model.save_pretrained(folder, save_original_format=False)
+    if reference.remote_code:
+        add_modeling_file(folder, model, reference.auto_class, supernet.family, sub_network)
+    if supernet.tokenizer is not None:
+        supernet.tokenizer.save_pretrained(folder)
+    return reference
+
+
+def _free_memory() -> None:
+    """Hands what nobody holds back to the device, where PyTorch would keep it for this process."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+@contextmanager
+def _memory_named(device: torch.device) -> Iterator[None]:
+    """Turns the errors of an allocation into a sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not tells_of_memory(f"{type(error).__name__}: {error}"):
+            raise
+        raise ExportError(_NO_MEMORY.format(device=device)) from error
 
 
 def _prepare(
@@ -166,6 +203,8 @@ def _usage(reference: Reference, folder: str, *, with_tokenizer: bool) -> str:
 
 def _checked(folder: Path, reference: Reference) -> Parity:
     parity = check_in_new_process(folder, reference)
+    if parity.lacks_memory:
+        raise ExportError(_NO_MEMORY.format(device=reference.device))
     if parity.problem:
         raise ExportError(
             f"Exported files must compute what the sub-network computes, but {parity.problem}; nothing was kept. "

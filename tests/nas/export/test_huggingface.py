@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -422,6 +423,46 @@ def test_damaged_export_fails_and_leaves_nothing(
     monkeypatch.setattr(huggingface, "check_in_new_process", damage_and_check)
     with pytest.raises(ExportError, match=r"must compute what .*the outputs differ by .*nothing was kept"):
         exported("llama", sub_network, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sub_network", [narrower, three_quarters, heterogeneous])
+def test_no_copy_is_left_while_the_new_process_loads_its_own(
+    sub_network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[weakref.ref[PreTrainedModel]] = []
+    save, extract, check = PreTrainedModel.save_pretrained, Supernet.extract, huggingface.check_in_new_process
+
+    def note_and_save(model: PreTrainedModel, *arguments: Any, **options: Any) -> None:
+        copies.append(weakref.ref(model))
+        save(model, *arguments, **options)
+
+    def extract_and_note(*arguments: Any) -> PreTrainedModel:
+        model = extract(*arguments)
+        copies.append(weakref.ref(model))
+        return model
+
+    def look_and_check(*arguments: Any) -> Any:
+        assert [copy() for copy in copies] == [None, None]
+        return check(*arguments)
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", note_and_save)
+    monkeypatch.setattr(Supernet, "extract", extract_and_note)
+    monkeypatch.setattr(huggingface, "check_in_new_process", look_and_check)
+    exported("llama", sub_network, tmp_path / "model")
+
+
+def test_memory_that_is_not_enough_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Supernet, "extract", fail)
+    error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    with pytest.raises(ExportError, match=r"room for the model and, beside it, .*memory of cpu was not enough"):
+        exported("llama", narrower, tmp_path / "model")
+    error = RuntimeError("Something else.")
+    with pytest.raises(RuntimeError, match=r"Something else\."):
+        exported("llama", narrower, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 

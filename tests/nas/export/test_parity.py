@@ -94,6 +94,27 @@ def test_new_process_that_cannot_load_says_why(tmp_path: Path, monkeypatch: pyte
     assert check_in_new_process(tmp_path, reference_of(tiny_model("qwen2"))).problem.endswith("(exit status 3)")
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        "import torch; raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')",
+        "raise MemoryError",
+        "raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you tried to allocate 9 bytes.')",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    ],
+)
+def test_new_process_that_runs_out_of_memory_says_so(
+    says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(says)
+    monkeypatch.setattr(parity, "__file__", str(script))
+    supernet = Supernet(tiny_model("llama"))
+    with pytest.raises(ExportError, match=r"room for the model and, beside it, .*memory of cpu was not enough"):
+        export(supernet, narrower(supernet.shape), target="huggingface", folder=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize("module", [parity, modeling_heterogeneous, banded_embedding])
 def test_what_runs_elsewhere_imports_nothing_of_this_project(module: Any) -> None:
     tree = ast.parse(Path(module.__file__).read_text())
