@@ -89,9 +89,22 @@ def hypervolume_while_under_way(trials: Sequence[Judged], goal: Goal) -> list[fl
 
 
 def describe_search(
-    search_id: str, config: "SearchConfig", *, num_trials: int, measurement_of_evaluator: Mapping[str, str]
+    search_id: str,
+    config: "SearchConfig",
+    *,
+    num_trials: int,
+    measurement_of_evaluator: Mapping[str, str],
+    has_concluded: bool,
 ) -> dict[str, Any]:
-    """What ``front.json`` says of the search that it is the front of."""
+    """What ``front.json`` says of the search that it is the front of.
+
+    Args:
+        search_id: The same for as long as the search lives.
+        config: What it runs with.
+        num_trials: So far.
+        measurement_of_evaluator: Names of evaluators to the one measurement each serves.
+        has_concluded: Whether the front is final: confirmed, and recovered where that was asked for.
+    """
     return {
         "id": search_id,
         "name": config.name,
@@ -99,6 +112,7 @@ def describe_search(
         "seed": config.seed,
         "num_trials": num_trials,
         "measurement_of_evaluator": dict(measurement_of_evaluator),
+        "has_concluded": has_concluded,
     }
 
 

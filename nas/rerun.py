@@ -1,5 +1,6 @@
 """A search and its repetition, compared: what agrees and what differs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ def compare(
     return [
         *_environment(*environments),
         _sub_networks(before.trials, now.trials),
+        _states(pairs),
         *(_measurement(name, pairs) for name in before.supernet.measurements if name in now.supernet.measurements),
         _front(before, now),
     ]
@@ -83,18 +85,35 @@ def _shared(before: Sequence[Trial], now: Sequence[Trial]) -> list[tuple[Trial, 
     return [(trial, by_sub_network[trial.sub_network]) for trial in before if trial.sub_network in by_sub_network]
 
 
+def _states(pairs: Sequence[tuple[Trial, Trial]]) -> Finding:
+    other = [(one, again) for one, again in pairs if one.state is not again.state]
+    detail = f"{len(pairs) - len(other)} of {len(pairs)} shared trials ended alike"
+    if other:
+        one, again = other[0]
+        why = " ".join((again.reason or one.reason).split())
+        detail += f"; trial {one.number} was {one.state} and is now {again.state}: {why}"
+    return Finding(what="states", agrees=not other, detail=detail)
+
+
 def _measurement(name: str, pairs: Sequence[tuple[Trial, Trial]]) -> Finding:
     both = [
-        (one.measurements[name].value, other.measurements[name].value)
+        (_value(one, name), _value(other, name))
         for one, other in pairs
-        if name in one.measurements and name in other.measurements
+        if name in one.measurements or name in other.measurements
     ]
-    differences = [abs(now - before) / max(abs(before), abs(now), 1e-300) for before, now in both]
-    largest = max(differences, default=0.0)
-    detail = f"in {len(both)} shared trials at most {largest:.2g} apart, relatively"
-    if largest <= SAME:
-        detail = f"the same in {len(both)} shared trials"
-    return Finding(what=name, agrees=largest <= SAME, detail=detail)
+    num_turned = sum(math.isfinite(before) != math.isfinite(now) for before, now in both)
+    finite = [(before, now) for before, now in both if math.isfinite(before) and math.isfinite(now)]
+    largest = max((abs(now - before) / max(abs(before), abs(now), 1e-300) for before, now in finite), default=0.0)
+    parts = [
+        *([f"{num_turned} of {len(both)} shared trials have a number in one search alone"] if num_turned else []),
+        *([f"in {len(finite)} shared trials at most {largest:.2g} apart, relatively"] if largest > SAME else []),
+    ]
+    return Finding(what=name, agrees=not parts, detail="; ".join(parts) or f"the same in {len(both)} shared trials")
+
+
+def _value(trial: Trial, name: str) -> float:
+    """NaN where it is not finite, as it is stored, and where it was not measured."""
+    return trial.measurements[name].value if name in trial.measurements else math.nan
 
 
 def _front(before: Results, now: Results) -> Finding:

@@ -77,5 +77,5 @@ def _stored_trials(directory: RunDirectory, shape: SupernetShape) -> tuple[Trial
     path = directory.trials_path
     if not path.is_file() or not path.stat().st_size:
         return ()
-    with TrialStore(path) as store:
+    with TrialStore(path, only_read=True) as store:
         return tuple(store.trials(shape))

@@ -186,10 +186,7 @@ class Search:
                 self._store.places.forget(training.name)
 
     def _is_over(self) -> bool:
-        config = self._config
-        enough = config.trials is not None and len(self._trials) >= config.trials
-        late = config.max_seconds is not None and _elapsed_s(self._trials) >= config.max_seconds
-        return enough or late
+        return is_over(self._trials, self._config)
 
     def _evaluate(self, seed: Seed) -> Trial:
         num_begun = self._store.begin(seed.sub_network)
@@ -237,7 +234,7 @@ class Search:
                 self._store.places.forget(recovery_name(trial.sub_network))
                 self._write_front(self._goal(self._trials[0]))
             self._confirm(confirmed, watcher)
-        record = self._write_front(goal := self._level())
+        record = self._write_front(goal := self._level(), has_concluded=True)
         self._store.places.forget_all()  # those of trainings whose process died before it could
         return Results(shape=self._prepared.supernet.shape, trials=tuple(self._trials), goal=goal, record=record)
 
@@ -309,16 +306,24 @@ class Search:
         uniform = [one for one in self._trials if one.source == "uniform" and one.state is TrialState.COMPLETE]
         return list({trial.number: trial for trial in (*front_of(self._trials, goal), *uniform)}.values())
 
-    def _write_front(self, goal: Goal) -> dict[str, Any]:
+    def _write_front(self, goal: Goal, *, has_concluded: bool = False) -> dict[str, Any]:
         search = describe_search(
             self._store.search_id,
             self._config,
             num_trials=len(self._trials),
             measurement_of_evaluator=self._measurement_of_evaluator(),
+            has_concluded=has_concluded,
         )
         record = front_record(self._trials, goal, search=search)
         self._store.write_front(record)
         return record
+
+
+def is_over(trials: Sequence[Trial], config: SearchConfig) -> bool:
+    """Whether there are as many trials as the config asks for, or its time is spent; the front may not be confirmed."""
+    enough = config.trials is not None and len(trials) >= config.trials
+    late = config.max_seconds is not None and _elapsed_s(trials) >= config.max_seconds
+    return enough or late
 
 
 def _crashed(seed: Seed, *, number: int) -> Trial:

@@ -73,6 +73,7 @@ def _write(folder: Path, config: SearchConfig, pruning: Pruning, pruned: Pruned)
         config,
         num_trials=len(pruned.trials),
         measurement_of_evaluator=pruning.aliases,
+        has_concluded=True,
     )
     keeper = WeightsFolder(directory.weights_path)
     for kind, weights in pruned.weights.items():

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from nas.config import parse_config
+from nas.config import SearchConfig, parse_config
 from nas.run import Run
+from nas.search import is_over
 from nas.tracking import make_tracker
 from nas.tracking.base import Ending, EndState, TrackedSearch, standings
 from nas.tracking.errors import TrackingError
@@ -35,7 +36,7 @@ def track_run(path: Path, *, to: str, options: Sequence[str]) -> str:
         first = tracker.begin(search)
         for standing in standings(run.trials, run.goal, first=first):
             tracker.add(standing)
-        tracker.end(Ending(state=EndState.COMPLETE, results=run, folder=path))
+        tracker.end(_ending(run, config))
     except TrackingError:
         raise
     except Exception as error:  # of an optional framework: anything
@@ -44,7 +45,24 @@ def track_run(path: Path, *, to: str, options: Sequence[str]) -> str:
             f"{to} must be there and take what it is told, but it says: {detail}; see whether it can be reached, and "
             "repeat: what it knows already is not told twice."
         ) from error
-    return f"{to} knows all {len(run.trials)} trials of {search.name}; {max(0, len(run.trials) - first)} are new to it."
+    told = f"{to} knows all {len(run.trials)} trials of {search.name}; {max(0, len(run.trials) - first)} are new to it."
+    return told if _has_concluded(run, config) else f"{told} The search has not ended: repeat this once it has."
+
+
+def _ending(run: Run, config: SearchConfig) -> Ending:
+    """Final only where the search came to its end: trackers take back neither that nor confirmed numbers."""
+    if _has_concluded(run, config):
+        return Ending(state=EndState.COMPLETE, results=run, folder=run.directory.path)
+    return Ending(state=EndState.STOPPED)
+
+
+def _has_concluded(run: Run, config: SearchConfig) -> bool:
+    """As the front says; that of an earlier version does not, and counts as final once nothing is left to do."""
+    recorded = run.record["search"].get("has_concluded")
+    if recorded is not None:
+        return bool(recorded)
+    is_training = run.directory.trainings_path.exists()
+    return run.directory.is_of_pruning or (is_over(run.trials, config) and not is_training)
 
 
 def _option(text: str) -> tuple[str, object]:

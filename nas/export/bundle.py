@@ -24,6 +24,7 @@ from nas.preparation import gather_evidence, load_supernet, order_directions, or
 from nas.results import refuse_failed
 from nas.run import Run
 from nas.run_directory import RunDirectory
+from nas.store.trial_store import uri_for_reading
 from nas.supernet.supernet import Supernet
 from nas.train_supernet import searched_config
 
@@ -177,7 +178,7 @@ def _copy_database(source: Path, target: Path) -> None:
     """Copies a database as it is between two transactions, into one file that can be read where nothing is writable."""
     try:
         with (
-            closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as read,
+            closing(sqlite3.connect(uri_for_reading(source), uri=True)) as read,
             closing(sqlite3.connect(target)) as written,
         ):
             read.backup(written)

@@ -5,7 +5,9 @@ Where none can (widths that differ between layers, skipped sublayers, heads remo
 """
 
 import copy
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor
 from transformers import LlamaConfig, MistralConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
@@ -20,7 +23,14 @@ from evaluators.base import Measurement
 from nas.export.base import Adding, ExportError, ExportReport, published
 from nas.export.heterogeneous import add_modeling_file
 from nas.export.model_card import model_card
-from nas.export.parity import Parity, Reference, check_in_new_process, fixed_input_ids, outputs_of
+from nas.export.parity import (
+    Parity,
+    Reference,
+    check_in_new_process,
+    fixed_input_ids,
+    outputs_of,
+    tells_of_memory,
+)
 from nas.supernet.own_weights import SubNetworkWeights
 from nas.supernet.quiet import without_progress_bars
 from nas.supernet.supernet import Supernet
@@ -36,6 +46,10 @@ _AUTO_CLASSES: dict[str, Mapping[str, Any]] = {
     "AutoModel": modeling_auto.MODEL_MAPPING_NAMES,
 }
 """The transformers class that loads a model: for each, the names of the model classes by ``model_type``."""
+_NO_MEMORY = (
+    "An export needs room for the model and, beside it, for a copy of the sub-network, and the memory of {device} was "
+    "not enough; nothing was kept. End what else uses it, or export on a machine with more memory."
+)
 
 
 def export_huggingface(
@@ -48,17 +62,12 @@ def export_huggingface(
     add: Adding | None = None,
 ) -> ExportReport:
     """Writes weights, config, tokenizer and model card; see ``nas.export.base.Exporter``."""
-    with published(folder) as staging:
-        model, reference = _prepare(supernet, sub_network, weights)
-        with without_progress_bars():
-            model.save_pretrained(staging, save_original_format=False)
-        if reference.remote_code:
-            add_modeling_file(staging, model, reference.auto_class, supernet.family, sub_network)
-        if supernet.tokenizer is not None:
-            supernet.tokenizer.save_pretrained(staging)
+    with published(folder) as staging, _memory_named(supernet.model.device):
+        reference = _write(supernet, sub_network, weights, staging)
         usage = _usage(reference, folder.name, with_tokenizer=supernet.tokenizer is not None)
         card = model_card(supernet, sub_network, usage=usage, measurements=measurements)
         (staging / "README.md").write_text(card, encoding="utf-8")
+        _free_memory()
         parity = _checked(staging, reference)
         size_bytes = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
         if add is not None:
@@ -74,6 +83,35 @@ def export_huggingface(
     )
 
 
+def _write(supernet: Supernet, sub_network: SubNetwork, weights: SubNetworkWeights | None, folder: Path) -> Reference:
+    """Writes what transformers loads, and leaves no copy of the weights behind: the new process needs that room."""
+    model, reference = _prepare(supernet, sub_network, weights)
+    with without_progress_bars():
+        model.save_pretrained(folder, save_original_format=False)
+    if reference.remote_code:
+        add_modeling_file(folder, model, reference.auto_class, supernet.family, sub_network)
+    if supernet.tokenizer is not None:
+        supernet.tokenizer.save_pretrained(folder)
+    return reference
+
+
+def _free_memory() -> None:
+    """Hands what nobody holds back to the device, where PyTorch would keep it for this process."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+@contextmanager
+def _memory_named(device: torch.device) -> Iterator[None]:
+    """Turns the errors of an allocation into a sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not tells_of_memory(f"{type(error).__name__}: {error}"):
+            raise
+        raise ExportError(_NO_MEMORY.format(device=device)) from error
+
+
 def _prepare(
     supernet: Supernet, sub_network: SubNetwork, weights: SubNetworkWeights | None
 ) -> tuple[PreTrainedModel, Reference]:
@@ -81,7 +119,7 @@ def _prepare(
     auto_class = _auto_class(supernet.model)
     with supernet.activate(sub_network, weights) as active:
         config = copy.deepcopy(active.config)  # the supernet's widths, the sub-network's layers
-        input_ids = fixed_input_ids(config.vocab_size)
+        input_ids = _input_ids(auto_class, config)
         outputs = outputs_of(active, input_ids.to(active.device))
     model = supernet.extract(sub_network, weights)
     native = _native_model(model) if sub_network.is_uniform else None
@@ -95,6 +133,12 @@ def _prepare(
         outputs=outputs,
     )
     return model if native is None else native, reference
+
+
+def _input_ids(auto_class: str, config: PreTrainedConfig) -> Tensor:
+    """Of one text where a classifier could not tell which token is the last of each of several, for want of padding."""
+    is_of_one_text = auto_class == "AutoModelForSequenceClassification" and config.pad_token_id is None
+    return fixed_input_ids(config.vocab_size, batch_size=1 if is_of_one_text else 2)
 
 
 def _native_model(model: PreTrainedModel) -> PreTrainedModel | None:
@@ -159,6 +203,8 @@ def _usage(reference: Reference, folder: str, *, with_tokenizer: bool) -> str:
 
 def _checked(folder: Path, reference: Reference) -> Parity:
     parity = check_in_new_process(folder, reference)
+    if parity.lacks_memory:
+        raise ExportError(_NO_MEMORY.format(device=reference.device))
     if parity.problem:
         raise ExportError(
             f"Exported files must compute what the sub-network computes, but {parity.problem}; nothing was kept. "

@@ -143,7 +143,7 @@ class PerLayerModel:
     fit_bands: Any = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        with global_numbers(config):
+        with global_numbers(config), as_original(config, super().config_class):  # type: ignore[misc]
             super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         layers: Any = self.base_model.get_submodule(self.layout.layers)  # type: ignore[attr-defined]
         for layer, layer_config in zip(layers, config.per_layer_config, strict=True):
@@ -173,6 +173,24 @@ def global_numbers(config: Any) -> Iterator[None]:
         yield
     finally:
         config.per_layer_config = per_layer_config
+
+
+@contextmanager
+def as_original(config: Any, config_class: type) -> Iterator[None]:
+    """Lets ``config`` pass for one of the original architecture, which has no code beside its weights.
+
+    The heads of some architectures (llama, mistral, qwen2, …) get their base model from ``AutoModel.from_config``. By
+    the config as it is, that would be the class of this file, whose code it asks leave to run, and which would be cut
+    before its head is there.
+    """
+    own_class, auto_map = type(config), vars(config).pop("auto_map", None)
+    config.__class__ = config_class
+    try:
+        yield
+    finally:
+        config.__class__ = own_class
+        if auto_map is not None:
+            config.auto_map = auto_map
 
 
 def fit_attention(layer: nn.Module, layout: Layout, config: Any) -> None:

@@ -10,6 +10,7 @@ Run as ``python -P parity.py FOLDER REFERENCE``: prints a ``Parity`` as JSON.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,12 +72,14 @@ class Parity:
 
     Attributes:
         problem: What is wrong, as the end of a sentence; empty when it computes the same.
+        lacks_memory: Whether that is room to load it, so that nothing is known of the files.
         max_abs_difference: Between any two outputs.
         tolerance: What that may be.
         num_parameters: Of the reloaded model, tied ones counted once.
     """
 
     problem: str
+    lacks_memory: bool = False
     max_abs_difference: float = float("nan")
     tolerance: float = float("nan")
     num_parameters: int = 0
@@ -103,14 +106,21 @@ def check_in_new_process(folder: Path, reference: Reference) -> Parity:
         ended = subprocess.run(
             [sys.executable, "-P", __file__, str(folder), str(path)],
             env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": scratch, "TQDM_DISABLE": "1"},
+            stdin=subprocess.DEVNULL,  # nobody is there to be asked whether code may run
             capture_output=True,
             text=True,
             check=False,
         )
     if ended.returncode:
         last_words = (ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1]
-        return Parity(problem=f"a new process cannot load them ({last_words})")
+        lacks_memory = ended.returncode == -signal.SIGKILL or tells_of_memory(ended.stderr)
+        return Parity(problem=f"a new process cannot load them ({last_words})", lacks_memory=lacks_memory)
     return Parity(**json.loads(ended.stdout.splitlines()[-1]))
+
+
+def tells_of_memory(error: str) -> bool:
+    """Whether an error, told with its type, is PyTorch's or Python's of having run out of memory."""
+    return any(words in error for words in ("out of memory", "MemoryError", "allocate memory"))
 
 
 def compare(folder: Path, reference: Reference) -> Parity:

@@ -39,7 +39,8 @@ def write_report(folder: Path, results: Results, *, device: str | None = None) -
         The paths written.
 
     Raises:
-        ReportError: There is nothing to show, or the parts of the run contradict each other.
+        ReportError: There is nothing to show, the parts of the run contradict each other, or the folder cannot be
+            written to.
     """
     run = _gathered(results)
     page = render_page(run, folder=folder, comparison=results.comparison(), device=device)
@@ -48,8 +49,14 @@ def write_report(folder: Path, results: Results, *, device: str | None = None) -
         folder / "figures" / "hypervolume.png": draw_hypervolume(run),
         folder / "report.html": page.encode(),
     }
-    for path, content in contents.items():
-        _replace(path, content)
+    try:
+        for path, content in contents.items():
+            _replace(path, content)
+    except OSError as error:
+        raise ReportError(
+            f"A report is written into its run's folder, but with {folder}: {error}; free some space if the disk is "
+            "full, else copy the run to where you can write."
+        ) from error
     *figures, html = contents
     return ReportFiles(html=html, figures=tuple(figures))
 

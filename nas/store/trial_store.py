@@ -4,6 +4,7 @@ A trial that ``add`` has returned from is on the disk: it survives the process b
 (SQLite with a write-ahead log and a full sync at each commit, https://www.sqlite.org/pragma.html#pragma_synchronous).
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,13 @@ from search_spaces.shape import SupernetShape
 class TrialStore:
     """Trials in a database. Safe to read from several processes while one adds; close it after use."""
 
-    def __init__(self, url_or_path: str | Path) -> None:
+    def __init__(self, url_or_path: str | Path, *, only_read: bool = False) -> None:
         """Opens the database, and creates its tables where there are none.
 
         Args:
             url_or_path: A database URL as SQLAlchemy reads it, or the path of an SQLite file.
+            only_read: Whether nothing will be added: then the file, which must have its tables, may lie where nobody
+                can write.
 
         Raises:
             StoreError: Not a database, one of another program or of a newer version, or no way to read or write it.
@@ -35,6 +38,8 @@ class TrialStore:
         address = str(url_or_path)
         url = make_url(address) if "://" in address else URL.create("sqlite", database=address)
         self._place = url.database or url.render_as_string()
+        if only_read and url.get_backend_name() == "sqlite":
+            url = url.set(database=uri_for_reading(Path(self._place)), query={"uri": "true"})
         self._engine = create_engine(url)
         if url.get_backend_name() == "sqlite":
             event.listen(self._engine, "connect", _make_durable)
@@ -147,6 +152,20 @@ class TrialStore:
                 f"{self._place} must be an intact database of trials, but the database says: {error.orig}; "
                 "restore it from a copy, or start a new run with another --out."
             ) from error
+
+
+def uri_for_reading(path: Path) -> str:
+    """Where SQLite reads a file of trials, in a folder that can be written to or not.
+
+    A file with a write-ahead log has an index beside it, even for readers, and where none can be made it cannot be
+    opened (https://www.sqlite.org/wal.html#read_only_databases). But nobody writes to it there if it has no log, so it
+    may be read as a file that does not change. Where there is a log, its index was left with it.
+    """
+    path = path.resolve()
+    log = path.with_name(f"{path.name}-wal")
+    has_log = log.exists() and log.stat().st_size > 0
+    is_fixed = not has_log and not os.access(path.parent, os.W_OK, effective_ids=True)
+    return f"{path.as_uri()}?{'immutable=1' if is_fixed else 'mode=rw'}"
 
 
 def _make_durable(connection: Any, _record: Any) -> None:

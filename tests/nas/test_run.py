@@ -1,4 +1,9 @@
 import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +12,7 @@ import pytest
 from nas.config import SearchConfig, parse_config
 from nas.new_run import write_run
 from nas.objectives import Constraint
+from nas.report import ReportError
 from nas.results import ResultsError
 from nas.run import Run, shape_from_json
 from nas.run_directory import RunDirectoryError
@@ -15,6 +21,7 @@ from nas.service.database import Database
 from nas.service.queue import Queue
 from nas.service.searches import Searches
 from nas.store.errors import DuplicateTrialError
+from nas.store.trial_store import TrialStore
 from nas.trial import Trial
 from tests.nas import trials as by_hand
 from tests.nas.service.searching import finished
@@ -88,6 +95,49 @@ def test_an_empty_database_of_trials_stays_as_it_is(folder: Path) -> None:
     with pytest.raises(RunDirectoryError, match=r"trials\.db must hold the trials of the run, .* restore it"):
         Run.open(folder)
     assert (folder / "trials.db").read_bytes() == b""
+
+
+@contextmanager
+def as_somebody_else(place: Path) -> Iterator[Path]:
+    """A copy of a run, which the process can read and not write to: who is root can write anywhere, and is nobody."""
+    with tempfile.TemporaryDirectory() as parent:  # pytest's folders let nobody else in
+        copied, user = Path(parent) / "run 1?", os.geteuid()
+        shutil.copytree(place, copied)
+        Path(parent).chmod(0o755)
+        for path in (copied, *copied.iterdir()):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            yield copied
+        finally:
+            os.seteuid(user)
+            copied.chmod(0o755)
+
+
+def test_a_run_is_read_where_nobody_can_write(folder: Path) -> None:
+    files = {path.name for path in folder.iterdir()}
+    with as_somebody_else(folder) as copied:
+        run = Run.open(copied)
+        assert [one.number for one in run.front()] == [3, 1]
+        assert {path.name for path in copied.iterdir()} == files
+
+
+def test_no_report_where_nobody_can_write(folder: Path) -> None:
+    with (
+        as_somebody_else(folder) as copied,
+        pytest.raises(ReportError, match=r"into its run's folder, but with .*: .*Permission denied.*; free some space"),
+    ):
+        Run.open(copied).write_report()
+
+
+def test_a_search_that_goes_on_is_read_where_nobody_can_write(folder: Path) -> None:
+    """Its last trials are in the log of its database, and nowhere else."""
+    with TrialStore(folder / "trials.db") as store:
+        store.add(trial(5, 0.9, 2))
+        assert len(Run.open(folder).trials) == 6
+        with as_somebody_else(folder) as copied:
+            assert len(Run.open(copied).trials) == 6
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +121,22 @@ def test_hypervolume_never_falls_and_the_file_has_the_last(tmp_path: Path) -> No
     volumes = [status.hypervolume for status in bench.statuses if status.hypervolume is not None]
     assert volumes == sorted(volumes)
     assert run.record["hypervolume"] == volumes[-1] > 0
+
+
+def test_only_the_last_front_is_said_to_be_that_of_a_concluded_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, write = [], RunDirectory.write_front
+
+    def note_and_write(directory: RunDirectory, front: Mapping[str, Any]) -> None:
+        said.append(front["search"]["has_concluded"])
+        write(directory, front)
+
+    monkeypatch.setattr(RunDirectory, "write_front", note_and_write)
+    bench = Bench(tmp_path)
+    assert bench.run().record["search"]["has_concluded"]
+    assert (said[-1], any(said[:-1])) == (True, False)
+    assert len(said) > 11
 
 
 def test_hypervolumes_told_have_one_reference_point(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import optuna
@@ -5,7 +6,9 @@ import pytest
 
 from nas.commands.track import track_run
 from nas.run_directory import RunDirectoryError
+from nas.tracking.base import Ending, EndState
 from nas.tracking.errors import TrackingError
+from nas.tracking.optuna import OptunaTracker
 from tests.nas.tracking.searches import eight_trials, write_run
 from tests.nas.tracking.stores import options, read
 
@@ -23,6 +26,52 @@ def test_a_recorded_run_is_told_once(tmp_path: Path) -> None:
     assert len(read("optuna", tmp_path).values) == 8
     study = optuna.load_study(study_name="by_hand-01234567", storage=options("optuna", tmp_path)["storage"])
     assert sorted(trial.number for trial in study.best_trials) == [1, 2, 3, 6]
+
+
+def says_whether_concluded(run: Path, has_concluded: bool) -> None:
+    front = json.loads((run / "front.json").read_text())
+    front["search"]["has_concluded"] = has_concluded
+    (run / "front.json").write_text(json.dumps(front))
+
+
+def test_a_run_that_has_not_ended_is_told_as_stopped_until_it_has(tmp_path: Path) -> None:
+    """All trials are there, and the front is being measured again."""
+    run = write_run(tmp_path / "run", eight_trials())
+    says_whether_concluded(run, False)
+    said = track_run(run, to="optuna", options=settings("optuna", tmp_path))
+    assert said.endswith("8 are new to it. The search has not ended: repeat this once it has.")
+    kept = read("optuna", tmp_path)
+    assert (kept.state, len(kept.values)) == ("stopped", 8)
+    says_whether_concluded(run, True)
+    assert track_run(run, to="optuna", options=settings("optuna", tmp_path)).endswith("0 are new to it.")
+    assert read("optuna", tmp_path).state == "complete"
+
+
+def test_results_of_a_run_that_has_not_ended_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Ending] = []
+    monkeypatch.setattr(OptunaTracker, "end", lambda self, ending: ended.append(ending))
+    run = write_run(tmp_path / "run", eight_trials())
+    for has_concluded in (False, True):
+        says_whether_concluded(run, has_concluded)
+        track_run(run, to="optuna", options=settings("optuna", tmp_path))
+    assert ended[0] == Ending(state=EndState.STOPPED)
+    assert ended[1].results is not None
+    assert ended[1].folder == run
+
+
+@pytest.mark.parametrize(
+    ("num_trials", "is_training", "state"), [(8, False, "complete"), (7, False, "stopped"), (8, True, "stopped")]
+)
+def test_a_run_of_an_earlier_version_has_ended_with_its_last_trial(
+    num_trials: int, is_training: bool, state: str, tmp_path: Path
+) -> None:
+    """Its front does not say so."""
+    run = write_run(tmp_path / "run", eight_trials()[:num_trials])
+    assert "has_concluded" not in json.loads((run / "front.json").read_text())["search"]
+    if is_training:
+        (run / "trainings").mkdir()
+    track_run(run, to="optuna", options=settings("optuna", tmp_path))
+    assert read("optuna", tmp_path).state == state
 
 
 @pytest.mark.parametrize(

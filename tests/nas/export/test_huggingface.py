@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from evaluators.base import Measurement
 from nas.export import EXPORTERS, ExportError, ExportReport, export, huggingface
+from nas.export.parity import outputs_of
 from nas.supernet.families import UnsupportedArchitectureError
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
@@ -23,7 +25,7 @@ from tests.nas.export.models import KINDS, bands, damage, heterogeneous, low_ran
 from tests.nas.supernet.cut_sub_networks import cut_candidates
 from tests.nas.supernet.test_own_weights import trained
 from tests.nas.supernet.test_supernet import assert_equal_logits, logits_of
-from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, batches_of, tiny_model, token_ids
+from tests.nas.supernet.tiny_models import DECODERS, TINY_MODELS, batches_of, random_model, tiny_model, token_ids
 
 pytestmark = pytest.mark.usefixtures("_in_this_process")
 families = pytest.mark.parametrize("name", TINY_MODELS)
@@ -232,6 +234,48 @@ def test_encoders_keep_their_classifier_and_its_labels(sub_network: Any, tmp_pat
     assert torch.equal(reloaded.classifier.weight, model.classifier.weight)
 
 
+@pytest.mark.parametrize(
+    ("name", "model_class"),
+    [
+        ("llama", transformers.LlamaForSequenceClassification),
+        ("llama", transformers.LlamaForQuestionAnswering),
+        ("qwen2", transformers.Qwen2ForSequenceClassification),
+        ("qwen3", transformers.Qwen3ForTokenClassification),
+        ("gemma2", transformers.Gemma2ForSequenceClassification),
+        ("gemma3_text", transformers.Gemma3TextForSequenceClassification),
+        ("phi3", transformers.Phi3ForTokenClassification),
+        ("gpt2", transformers.GPT2ForSequenceClassification),
+    ],
+)
+@pytest.mark.parametrize("kind", ["narrower", "three_quarters", "heterogeneous", "bands"])
+def test_decoders_keep_the_head_of_their_task(name: str, model_class: Any, kind: str, tmp_path: Path) -> None:
+    config, ids = tiny_model(name).config, token_ids()
+    config.pad_token_id = 0
+    supernet = Supernet(random_model(model_class, config))
+    sub_network = KINDS[kind](supernet.shape)
+    with supernet.activate(sub_network) as active:
+        expected = outputs_of(active, ids)
+    report = export_to(tmp_path / "model", supernet, sub_network)
+    model = load(report)
+    found = outputs_of(model, ids)
+    assert found.keys() == expected.keys()
+    for output in expected:
+        assert_equal_logits(found[output], expected[output])
+    assert ("auto_map" in vars(model.config)) == needs_remote_code(report)
+    assert model.config.model_type.startswith("heterogeneous_") == needs_remote_code(report)
+    model.save_pretrained(tmp_path / "again")
+    assert outputs_of(type(model).from_pretrained(tmp_path / "again"), ids).keys() == expected.keys()
+
+
+@pytest.mark.parametrize("kind", ["narrower", "heterogeneous"])
+def test_a_classifier_without_a_token_for_padding_is_compared_on_one_text(kind: str, tmp_path: Path) -> None:
+    config = tiny_model("llama").config
+    config.pad_token_id = None
+    supernet = Supernet(random_model(transformers.LlamaForSequenceClassification, config))
+    report = export_to(tmp_path / "model", supernet, KINDS[kind](supernet.shape))
+    assert load(report).config.pad_token_id is None
+
+
 def test_the_base_model_loads_too(tmp_path: Path) -> None:
     _, report = exported("llama", heterogeneous, tmp_path / "model")
     base = AutoModel.from_pretrained(report.folder, trust_remote_code=True)
@@ -379,6 +423,46 @@ def test_damaged_export_fails_and_leaves_nothing(
     monkeypatch.setattr(huggingface, "check_in_new_process", damage_and_check)
     with pytest.raises(ExportError, match=r"must compute what .*the outputs differ by .*nothing was kept"):
         exported("llama", sub_network, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sub_network", [narrower, three_quarters, heterogeneous])
+def test_no_copy_is_left_while_the_new_process_loads_its_own(
+    sub_network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[weakref.ref[PreTrainedModel]] = []
+    save, extract, check = PreTrainedModel.save_pretrained, Supernet.extract, huggingface.check_in_new_process
+
+    def note_and_save(model: PreTrainedModel, *arguments: Any, **options: Any) -> None:
+        copies.append(weakref.ref(model))
+        save(model, *arguments, **options)
+
+    def extract_and_note(*arguments: Any) -> PreTrainedModel:
+        model = extract(*arguments)
+        copies.append(weakref.ref(model))
+        return model
+
+    def look_and_check(*arguments: Any) -> Any:
+        assert [copy() for copy in copies] == [None, None]
+        return check(*arguments)
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", note_and_save)
+    monkeypatch.setattr(Supernet, "extract", extract_and_note)
+    monkeypatch.setattr(huggingface, "check_in_new_process", look_and_check)
+    exported("llama", sub_network, tmp_path / "model")
+
+
+def test_memory_that_is_not_enough_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Supernet, "extract", fail)
+    error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    with pytest.raises(ExportError, match=r"room for the model and, beside it, .*memory of cpu was not enough"):
+        exported("llama", narrower, tmp_path / "model")
+    error = RuntimeError("Something else.")
+    with pytest.raises(RuntimeError, match=r"Something else\."):
+        exported("llama", narrower, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from nas.export.parity import Parity, Reference, check_in_new_process, compare, 
 from nas.supernet import banded_embedding
 from nas.supernet.supernet import Supernet
 from tests.nas.export.models import bands, damage, heterogeneous, narrower
-from tests.nas.supernet.tiny_models import tiny_model
+from tests.nas.supernet.tiny_models import random_model, tiny_model
 
 
 def reference_of(model: Any, **said: Any) -> Reference:
@@ -48,6 +49,29 @@ def test_new_process_confirms_an_export(name: str, sub_network: Any, tmp_path: P
     assert report.max_abs_difference < 1e-4 < report.tolerance
 
 
+def test_new_process_confirms_a_decoder_that_classifies(tmp_path: Path) -> None:
+    config = tiny_model("llama").config
+    supernet = Supernet(random_model(transformers.LlamaForSequenceClassification, config))
+    report = export(supernet, heterogeneous(supernet.shape), target="huggingface", folder=tmp_path / "model")
+    assert report.max_abs_difference <= report.tolerance
+
+
+def test_new_process_is_nobody_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "child.py"
+    script.write_text("input('Run the code? [y/N] ')")
+    monkeypatch.setattr(parity, "__file__", str(script))
+    (tmp_path / "typed").write_text("y\n")
+    stdin = os.dup(0)
+    try:
+        with (tmp_path / "typed").open() as typed:
+            os.dup2(typed.fileno(), 0)
+        problem = check_in_new_process(tmp_path, reference_of(tiny_model("qwen2"))).problem
+    finally:
+        os.dup2(stdin, 0)
+        os.close(stdin)
+    assert "EOFError" in problem
+
+
 def test_new_process_refuses_a_damaged_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def damage_and_check(folder: Path, reference: Reference) -> Parity:
         damage(folder)
@@ -68,6 +92,27 @@ def test_new_process_that_cannot_load_says_why(tmp_path: Path, monkeypatch: pyte
     assert problem == "a new process cannot load them (RuntimeError: no such weights)"
     script.write_text("import os; os._exit(3)")
     assert check_in_new_process(tmp_path, reference_of(tiny_model("qwen2"))).problem.endswith("(exit status 3)")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "import torch; raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')",
+        "raise MemoryError",
+        "raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you tried to allocate 9 bytes.')",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    ],
+)
+def test_new_process_that_runs_out_of_memory_says_so(
+    says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(says)
+    monkeypatch.setattr(parity, "__file__", str(script))
+    supernet = Supernet(tiny_model("llama"))
+    with pytest.raises(ExportError, match=r"room for the model and, beside it, .*memory of cpu was not enough"):
+        export(supernet, narrower(supernet.shape), target="huggingface", folder=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("module", [parity, modeling_heterogeneous, banded_embedding])

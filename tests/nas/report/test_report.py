@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from nas.report import ReportFiles, write_report
+from nas.report import ReportError, ReportFiles, write_report
 from nas.results import results_of
 from nas.trial import Trial
 from tests.nas.report.conftest import SHAPE
@@ -31,7 +31,7 @@ def test_failure_while_writing_leaves_the_old_file_and_no_litter(
         raise OSError("No space left on device.")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ReportError, match=r"into its run's folder, but with .*No space left.*; free some space"):
         write(tmp_path, front | {"trials": []}, trials)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == contents
 

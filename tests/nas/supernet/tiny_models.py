@@ -96,9 +96,14 @@ DECODERS = tuple(name for name in TINY_MODELS if name not in {"bert", "roberta",
 
 def tiny_model(name: str, seed: int = 0) -> PreTrainedModel:
     """A random float32 model; its weights are large enough for every unit to matter."""
-    torch.manual_seed(seed)
     model_class, make_config = TINY_MODELS[name]
-    model = model_class(make_config()).eval()
+    return random_model(model_class, make_config(), seed)
+
+
+def random_model(model_class: type[PreTrainedModel], config: Any, seed: int = 0) -> PreTrainedModel:
+    """As ``tiny_model``, of a class such as a decoder's with the head of a task."""
+    torch.manual_seed(seed)
+    model = model_class(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 0.5))
