@@ -247,7 +247,7 @@ def test_log_in_submit_by_form_and_watch_the_front_move(browser: Browser) -> Non
     Select(limit.find_element(By.TAG_NAME, "select")).select_by_visible_text("parameters")
     browser.type("trials", "0")
     wrong = until(lambda: browser.text("#wrong-trials"), what="what is wrong with the number of trials", timeout_s=15)
-    assert "greater than or equal to 1" in wrong
+    assert "at least 2 trials" in wrong
     assert browser.find("#trials").get_attribute("aria-invalid") == "true"
     browser.type("trials", "20")
     until(lambda: "Good" in browser.text("#verdict"), what="the verdict", timeout_s=15)
