@@ -46,8 +46,11 @@ class ServiceError(ValueError):
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same request may be answered later: no answer, too many requests, or no database for now."""
-        return isinstance(self, UnreachableError) or self.status in {429, 503}
+        """Whether the same request may be answered later: no answer, too many requests, or no database for now.
+
+        Nor does a service answer whose proxy says that there is none behind it (502, 504).
+        """
+        return isinstance(self, UnreachableError) or self.status in {429, 502, 503, 504}
 
 
 class UnreachableError(ServiceError):

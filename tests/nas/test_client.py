@@ -163,7 +163,8 @@ def test_an_export_under_way_is_asked_for_again_while_its_service_is_away(tmp_pa
     waiting = export(b"", state="running")
     broken: Answer = (200, "application/json", [])
     sent: Answer = (200, "application/zip", b"the file")
-    answers = [waiting, AWAY_ANSWER, broken, AWAY_ANSWER, waiting, export(b"the file")]
+    proxied: list[Answer] = [(status, "text/html", b"<html>") for status in (502, 504)]
+    answers = [waiting, AWAY_ANSWER, broken, *proxied, AWAY_ANSWER, waiting, export(b"the file")]
     with answering(
         {"/v1/exports/a": answers, "/v1/exports/a/download": [AWAY_ANSWER, broken, sent]}, timeout_s=0.5
     ) as client:
