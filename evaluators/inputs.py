@@ -3,10 +3,11 @@
 Legend: B batch, T tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -108,11 +109,31 @@ def require_tokens(model: nn.Module, ids: Tensor) -> None:
         )
 
 
-def first_tokens(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before every text for the model to begin with: its BOS token, or nothing.
+def cut_text(tokenizer: Any, ids: Sequence[int], *, num_tokens: int) -> Tensor:
+    """A text's tokens as equally long sequences, one after the other; what is left over at its end is dropped.
 
-    Llama and Mistral were trained with it, and Gemma's perplexity is tens of times as high without.
+    Args:
+        tokenizer: Of the model that is to read them. A BOS token that it puts before texts begins each sequence: Llama
+            and Mistral were trained with it, and Gemma's perplexity is tens of times as high without.
+        ids: Of the whole text, without special tokens.
+        num_tokens: Length of a sequence.
+
+    Returns:
+        ``(num_sequences, num_tokens)`` int64; without rows where the text does not fill one.
     """
+    beginning = torch.tensor(_first_tokens(tokenizer), dtype=torch.int64)
+    num_own = num_tokens - len(beginning)
+    num_sequences = len(ids) // num_own
+    own_ST = torch.from_numpy(np.array(ids[: num_sequences * num_own], dtype=np.int64)).view(num_sequences, num_own)
+    return torch.cat([beginning.expand(num_sequences, -1), own_ST], dim=1)
+
+
+def room_for_text(tokenizer: Any, num_tokens: int) -> int:
+    """How many of a sequence's tokens ``cut_text`` takes from the text."""
+    return num_tokens - len(_first_tokens(tokenizer))
+
+
+def _first_tokens(tokenizer: Any) -> list[int]:
     begun: list[int] = tokenizer("a", verbose=False)["input_ids"][:1]
     return begun if begun == [tokenizer.bos_token_id] else []
 

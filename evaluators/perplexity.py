@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from evaluators.base import Direction, EvaluationError, Measurement, Subject, require_counts
 from evaluators.bundled_text import EVALUATION_TEXT
-from evaluators.inputs import device_of, first_tokens, require_positions, require_tokens
+from evaluators.inputs import cut_text, device_of, require_positions, require_tokens, room_for_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,16 +119,13 @@ class Perplexity:
             raise EvaluationError("Perplexity needs a tokenizer, got none; load the model together with its tokenizer.")
         if id(tokenizer) not in self._prepared:
             ids = tokenizer(read_text(self.text), add_special_tokens=False, verbose=False)["input_ids"]
-            beginning = torch.tensor(first_tokens(tokenizer), dtype=torch.int64)
-            num_own = self.window_tokens - len(beginning)
-            num_windows = len(ids) // num_own
-            if num_windows == 0:
+            windows_NW = cut_text(tokenizer, ids, num_tokens=self.window_tokens)[: self.limit]
+            if not len(windows_NW):
+                num_own = room_for_text(tokenizer, self.window_tokens)
                 raise EvaluationError(
                     f"The text must fill at least one window of {num_own} tokens, but {self.text} has "
                     f"{len(ids)}; give a longer text or a smaller window_tokens."
                 )
-            own_NW = torch.tensor(ids[: num_windows * num_own]).view(num_windows, num_own)[: self.limit]
-            windows_NW = torch.cat([beginning.expand(len(own_NW), -1), own_NW], dim=1)
             self._prepared[id(tokenizer)] = (tokenizer, windows_NW)
         return self._prepared[id(tokenizer)][1]
 

@@ -30,13 +30,17 @@ def track_run(path: Path, *, to: str, options: Sequence[str]) -> str:
     """
     run = Run.open(path)
     config = parse_config(run.directory.read_config_text())
+    # Final only where the search came to its end: trackers take back neither that nor confirmed numbers.
+    has_concluded, ending = _has_concluded(run, config), Ending(state=EndState.STOPPED)
+    if has_concluded:
+        ending = Ending(state=EndState.COMPLETE, results=run, folder=path)
     tracker = make_tracker(to, dict(_option(text) for text in options))
     search = TrackedSearch.of(config, run.directory.read_environment())
     try:
         first = tracker.begin(search)
         for standing in standings(run.trials, run.goal, first=first):
             tracker.add(standing)
-        tracker.end(_ending(run, config))
+        tracker.end(ending)
     except TrackingError:
         raise
     except Exception as error:  # of an optional framework: anything
@@ -46,14 +50,7 @@ def track_run(path: Path, *, to: str, options: Sequence[str]) -> str:
             "repeat: what it knows already is not told twice."
         ) from error
     told = f"{to} knows all {len(run.trials)} trials of {search.name}; {max(0, len(run.trials) - first)} are new to it."
-    return told if _has_concluded(run, config) else f"{told} The search has not ended: repeat this once it has."
-
-
-def _ending(run: Run, config: SearchConfig) -> Ending:
-    """Final only where the search came to its end: trackers take back neither that nor confirmed numbers."""
-    if _has_concluded(run, config):
-        return Ending(state=EndState.COMPLETE, results=run, folder=run.directory.path)
-    return Ending(state=EndState.STOPPED)
+    return told if has_concluded else f"{told} The search has not ended: repeat this once it has."
 
 
 def _has_concluded(run: Run, config: SearchConfig) -> bool:

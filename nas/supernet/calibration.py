@@ -4,11 +4,10 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from evaluators.inputs import Batch, first_tokens
+from evaluators.inputs import Batch, cut_text, room_for_text
 from nas.supernet.importance.base import ImportanceError
 
 PIECE_CHARS = 2**20
@@ -74,8 +73,7 @@ def token_sequences(
         raise ImportanceError(
             f"{purpose.capitalize()} needs a tokenizer, and the model has none; save one into its folder."
         )
-    beginning = torch.tensor(first_tokens(tokenizer), dtype=torch.int64)
-    num_own = sequence_tokens - len(beginning)
+    num_own = room_for_text(tokenizer, sequence_tokens)
     ids = array("q")  # 64-bit
     try:
         for piece in _pieces(text):
@@ -86,13 +84,11 @@ def token_sequences(
         raise ImportanceError(
             f"The {purpose} text must be a readable UTF-8 file, got {text} ({error}); check the path."
         ) from error
-    num_sequences = len(ids) // num_own
-    if num_sequences == 0:
+    if len(ids) < num_own:
         raise ImportanceError(
             f"The {purpose} text must hold at least {num_own} tokens, got {len(ids)} in {text}; give a longer text."
         )
-    own_ST = torch.frombuffer(ids, dtype=torch.int64)[: num_sequences * num_own].view(num_sequences, num_own)
-    return torch.cat([beginning.expand(num_sequences, -1), own_ST], dim=1)[:max_sequences]
+    return cut_text(tokenizer, ids, num_tokens=sequence_tokens)[:max_sequences]
 
 
 def _pieces(text: Path) -> Iterator[str]:
