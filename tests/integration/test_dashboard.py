@@ -299,12 +299,12 @@ def test_drag_the_budget_with_the_mouse_and_by_keyboard(browser: Browser, finish
     limit = float(browser.find("#budgets input[type=number]").get_attribute("value"))
     assert limit < before
     expected = client.pick(finished, max=[f"parameters={limit}M"])["number"]
-    assert browser.picked() == expected
+    until(lambda: browser.picked() == expected, what="the page's pick")
     until(lambda: browser.text("#served") == f"The service picks trial {expected} too.", what="the service's answer")
 
     slider = browser.find("#budgets input[type=range]")
     slider.send_keys(Keys.HOME)
-    assert browser.picked() is None
+    until(lambda: browser.picked() is None, what="a page that picks nothing")  # it follows with the next frame
     assert "Nothing fits" in browser.text("#pick")
     until(lambda: "the nearest is trial" in browser.text("#served"), what="the service's answer")
     limit = float(browser.find("#budgets input[type=number]").get_attribute("value"))

@@ -78,7 +78,7 @@ class Recovering(Bench):
     """A search that recovers its finalists, with numbers that do not vary."""
 
     def __init__(self, folder: Path, *, recovery: LoraDistillation = QUICK) -> None:
-        super().__init__(folder, config=CONFIG.replace("12", "6"))
+        super().__init__(folder, config=CONFIG.replace("trials: 12", "trials: 6"))
         self.quality = Distance(self)
         supernet = self.prepared.supernet
         self.recover = FinalistRecoverer(recovery, supernet, batches_of(num_batches=1), seed=0)

@@ -147,7 +147,7 @@ def test_hypervolumes_told_have_one_reference_point(tmp_path: Path) -> None:
 
 
 def test_a_resumed_search_evaluates_nothing_twice(tmp_path: Path) -> None:
-    first = Bench(tmp_path, config=CONFIG.replace("12", "7"))
+    first = Bench(tmp_path, config=CONFIG.replace("trials: 12", "trials: 7"))
     first.run()
     second = Bench(tmp_path)
     resumed = second.run()
@@ -335,7 +335,7 @@ def test_the_reference_is_the_supernet_and_only_others_have_one(tmp_path: Path) 
 
 
 def test_a_small_space_ends_when_nothing_is_left(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, config=CONFIG.replace("12", "1000"))
+    bench = Bench(tmp_path, config=CONFIG.replace("trials: 12", "trials: 1000"))
     shape, ranking = bench.prepared.supernet.shape, bench.prepared.supernet.ranking
     space = make_space("layer_drop", shape, ranking, drop="layer")
     bench.prepared = Prepared(

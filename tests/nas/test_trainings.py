@@ -37,7 +37,7 @@ from tests.nas.test_search import CONFIG
 
 NAME = "magnitude_distilled"
 STEPS = 4
-TRAINED_CONFIG = CONFIG.replace("12", "6").replace("seeds: []", f"seeds: [{NAME}]")
+TRAINED_CONFIG = CONFIG.replace("trials: 12", "trials: 6").replace("seeds: []", f"seeds: [{NAME}]")
 
 
 def magnitude_distilled(

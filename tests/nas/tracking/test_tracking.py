@@ -51,7 +51,7 @@ def tracking_of(bench: Bench, *, call_s: float = 30.0) -> Tracking:
 
 def test_a_search_is_tracked_and_goes_on_in_the_same_records(tmp_path: Path, place: Path) -> None:
     config = tracked_by("mlflow", "wandb", "optuna", place=place)
-    first = Bench(tmp_path / "run", config=config.replace("12", "7"))
+    first = Bench(tmp_path / "run", config=config.replace("trials: 12", "trials: 7"))
     search(first, tracking_of(first))
     before = {name: read(name, place) for name in ("mlflow", "wandb", "optuna")}
     assert {name: len(kept.values) for name, kept in before.items()} == {"mlflow": 7, "wandb": 7, "optuna": 7}
@@ -227,7 +227,7 @@ def test_a_tracker_that_is_slow_each_time_is_dropped_too(
 
 
 def test_what_was_missed_is_told_first(tmp_path: Path, hostile: Callable[[Hostile], Hostile]) -> None:
-    early = Bench(tmp_path / "run", config=CONFIG.replace("12", "5"))
+    early = Bench(tmp_path / "run", config=CONFIG.replace("trials: 12", "trials: 5"))
     early.run()
     tracker = hostile(Hostile(raises, at=99, known=2))
     bench = Bench(tmp_path / "run", config=CONFIG + "tracking: [mlflow]\n")
