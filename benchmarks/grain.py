@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--smoothing", type=float, default=0.998)
+    parser.add_argument("--temperature", type=float, default=8.0, help="of the soft cross-entropy")
     parser.add_argument("--float32", action="store_true", help="train without bfloat16 products")
     parser.add_argument("--latency-batch", type=int, default=32)
     parser.add_argument("--latency-tokens", type=int, default=128)
@@ -105,6 +106,7 @@ def measure(
         num_steps=options.steps,
         learning_rate=options.learning_rate,
         smoothing=options.smoothing,
+        temperature=options.temperature,
         bfloat16=not options.float32,
         seed=options.seed,
         **VARIANTS[variant],

@@ -49,16 +49,23 @@ class Gates:
             neurons_LN=leaf(units.neurons_LN),
         )
 
-    def scores(self, shape: SupernetShape) -> UnitScores:
-        """Sizes of the gradients gathered so far, summed over what leaves with a unit; they may be infinite or NaN."""
-        queries_LKD, values_LKD = (_by_group(gate, shape) for gate in (self.queries_LHD, self.values_LHD))
+    def scores(self, loss: Tensor, shape: SupernetShape) -> UnitScores:
+        """Sizes of a loss's gradients, summed over what leaves with a unit; they may be infinite or NaN.
+
+        The graph stays, for the loss to train by. Gradients of weights are not computed here, half of a backward pass.
+        """
+        leaves = (self.queries_LHD, self.values_LHD, self.neurons_LN)
+        queries_LHD, values_LHD, neurons_LN = (
+            gradient.double().cpu().numpy() for gradient in torch.autograd.grad(loss, leaves, retain_graph=True)
+        )
+        queries_LKD, values_LKD = (_by_group(one, shape) for one in (queries_LHD, values_LHD))
         pairs, rest = shape.rotary_dims // 2, queries_LKD[..., shape.rotary_dims // 2 :]
         queries_LKU = np.concatenate([queries_LKD[..., :pairs] + rest[..., :pairs], rest[..., pairs:]], axis=2)
         return UnitScores(
             queries_LKU=np.abs(queries_LKU),
             values_LKD=np.abs(values_LKD),
             heads_LK=np.abs(values_LKD.sum(axis=2)),
-            neurons_LN=np.abs(_gradient(self.neurons_LN)),
+            neurons_LN=np.abs(neurons_LN),
         )
 
 
@@ -92,12 +99,6 @@ def _hand_on_input(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> An
     return inputs[0]
 
 
-def _gradient(gate: Tensor) -> Any:
-    assert gate.grad is not None
-    return gate.grad.double().cpu().numpy()
-
-
-def _by_group(gate_LHD: Tensor, shape: SupernetShape) -> Any:
-    gradient_LHD = _gradient(gate_LHD)
+def _by_group(gradient_LHD: Any, shape: SupernetShape) -> Any:
     grouped = (shape.num_layers, shape.num_kv_groups, shape.heads_per_group, shape.head_dim)
     return gradient_LHD.reshape(grouped).sum(axis=2)

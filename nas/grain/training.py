@@ -27,7 +27,7 @@ from nas.accelerating import batch_of_step, parameter_groups
 from nas.grain.config import GrainConfig, GrainError
 from nas.grain.distillation import HiddenStates, compared_states, hidden_sizes, soft_cross_entropy
 from nas.grain.embedding import bands_of, student_of
-from nas.grain.gates import Gates, gated
+from nas.grain.gates import gated
 from nas.grain.step import GrainStep
 from nas.grain.units import Parameters, Units, UnitScores, prune
 from nas.long_work.bad_steps import BadSteps
@@ -175,13 +175,11 @@ class _Run:
         """Gradients of both losses, with scores from the first alone."""
         with gated(student, self._units) as gates:
             cross_entropy, hidden = self._losses(batch)
-            cross_entropy.backward(retain_graph=True)
-            self._take_scores(gates)
-            hidden.backward()
+            self._take_scores(gates.scores(cross_entropy, self._units.shape))
+            (cross_entropy + hidden).backward()
         return float(cross_entropy.detach()), float(hidden.detach())
 
-    def _take_scores(self, gates: Gates) -> None:
-        new = gates.scores(self._units.shape)
+    def _take_scores(self, new: UnitScores) -> None:
         if all(np.isfinite(one).all() for one in (new.queries_LKU, new.values_LKD, new.neurons_LN)):
             self._scores = self._scores.smoothed(new, self._config.smoothing)
 

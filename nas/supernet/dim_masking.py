@@ -64,7 +64,7 @@ def _scale_rows(rows: Tensor, factors: Tensor) -> Any:
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         del module, inputs
         whole_O = factors.new_ones(output.shape[-1]).index_copy(0, rows.to(factors.device), factors)
-        return output * whole_O.to(output.device)
+        return output * whole_O.to(output)
 
     return hook
 
@@ -72,6 +72,6 @@ def _scale_rows(rows: Tensor, factors: Tensor) -> Any:
 def _scale_inputs(factors: Tensor) -> Any:
     def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         del module
-        return (inputs[0] * factors.to(inputs[0].device), *inputs[1:])
+        return (inputs[0] * factors.to(inputs[0]), *inputs[1:])
 
     return hook

@@ -93,11 +93,12 @@ def _hook(stack: ExitStack, layer: nn.Module, sublayer: Sublayer, units_F: Tenso
 
     def scale_units(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         del module
-        return (inputs[0] * units_F.to(inputs[0].device), *inputs[1:])  # layers may lie on several GPUs
+        # Layers may lie on several GPUs, and autocast give less precise numbers than the model's.
+        return (inputs[0] * units_F.to(inputs[0]), *inputs[1:])
 
     def scale_output(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         del module, inputs
-        return output * whole.to(output.device)
+        return output * whole.to(output)
 
     addition = layer.get_submodule(sublayer.addition)  # behind a norm, which would undo a scale
     for handle in (projection.register_forward_pre_hook(scale_units), addition.register_forward_hook(scale_output)):

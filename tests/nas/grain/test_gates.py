@@ -41,8 +41,9 @@ def test_scores_are_sums_over_rows_columns_pairs_and_groups() -> None:
     for weight in (*weights.values(), down):
         weight.requires_grad_()
     with gated(supernet, Units.all_of(shape)) as gates:
-        loss_of(supernet, batches_of(token_ids())[0]).backward()
-        scores = gates.scores(shape)
+        loss = loss_of(supernet, batches_of(token_ids())[0])
+        scores = gates.scores(loss, shape)
+        loss.backward()
 
     def products(weight: torch.Tensor, dim: int) -> np.ndarray[Any, Any]:
         assert weight.grad is not None
