@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--smoothing", type=float, default=0.998)
     parser.add_argument("--temperature", type=float, default=8.0, help="of the soft cross-entropy")
+    parser.add_argument("--no-dropout", action="store_true")
     parser.add_argument("--float32", action="store_true", help="train without bfloat16 products")
     parser.add_argument("--latency-batch", type=int, default=32)
     parser.add_argument("--latency-tokens", type=int, default=128)
@@ -107,6 +108,7 @@ def measure(
         learning_rate=options.learning_rate,
         smoothing=options.smoothing,
         temperature=options.temperature,
+        dropout=not options.no_dropout,
         bfloat16=not options.float32,
         seed=options.seed,
         **VARIANTS[variant],

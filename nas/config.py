@@ -20,11 +20,7 @@ from nas.config_sections import ExamplesConfig, ImportanceConfig, ModelConfig, S
 from nas.pruners import ALL_PRUNERS, RANK_PRUNERS
 from nas.recovery import FINALIST_RECOVERIES, RECOVERY_NAMES, resolved_options
 from nas.strategies import STRATEGIES
-from nas.supernet_training.config import (
-    SupernetTrainingConfig,
-    require_predictable_latency,
-    require_trained_space,
-)
+from nas.supernet_training.config import SupernetTrainingConfig, require_trainable
 from nas.tracking import TRACKERS, check_options
 from nas.trained_pruners import TRAINED_PRUNERS
 from nas.trained_pruners import resolved_options as resolved_pruner_options
@@ -224,8 +220,8 @@ class SearchConfig(Section):
     @model_validator(mode="after")
     def _space_is_trained(self) -> Self:
         if self.supernet_training is not None:
-            require_trained_space(self.space, "set joint, or remove supernet_training")
-            require_predictable_latency(self.space, self.supernet_training.sampling)
+            sampling = self.supernet_training.sampling
+            require_trainable(self.space, sampling, "set joint, or remove supernet_training")
         return self
 
     @property

@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 from evaluators.inputs import Batch
 from nas.flop.config import FlopError
 from nas.flop.gates import first_logits, sampled, soft
-from nas.flop.layers import Place
 from nas.supernet.banded_embedding import BandedEmbedding, Projection, Whole
 from nas.supernet.changes import Changes
 from nas.supernet.embedding_bands import FACTORISABLE, TokenBands, put_bands
+from nas.supernet.low_rank.energies import Place
 from nas.supernet.low_rank.stand_ins import costs_less
 from search_spaces.embedding import Band, band_sizes
 from search_spaces.shape import SupernetShape

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.flop.gates import open_probability
-from nas.flop.layers import Place
+from nas.supernet.low_rank.energies import Place
 
 
 class Gated(Protocol):

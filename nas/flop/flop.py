@@ -23,10 +23,11 @@ from nas.accelerating import accelerator_for
 from nas.flop.bands import bands_at, fold_bands, put_band_gates, sizes_of_bands
 from nas.flop.budget import Gated, Multipliers, expected_share, least_share, settled_ranks, share_at
 from nas.flop.config import FlopConfig, FlopError
-from nas.flop.layers import Place, fold, put_gates
+from nas.flop.layers import fold, put_gates
 from nas.flop.training import Loop, OnStep, loss_of
 from nas.long_work.checkpoint import fingerprint, fingerprint_of_examples
 from nas.long_work.session import NOWHERE, TrainingPlace
+from nas.supernet.low_rank.energies import Place
 from nas.supernet.own_weights import OwnWeights
 from nas.supernet.supernet import Supernet
 from search_spaces.low_rank import with_ranks

@@ -14,14 +14,11 @@ from evaluators.inputs import Batch
 from nas.flop.gates import first_logits, first_logits_by, sampled, soft
 from nas.supernet.families import Family
 from nas.supernet.low_rank.directions import Directions
-from nas.supernet.low_rank.energies import direction_energies
+from nas.supernet.low_rank.energies import Place, direction_energies
 from nas.supernet.low_rank.factors import Factors
 from nas.supernet.low_rank.stand_ins import LowRankLinear, costs_less
 from search_spaces.low_rank import with_ranks
 from search_spaces.shape import SupernetShape
-
-Place = tuple[int, str]
-"""A layer's number and a path in it; a band of the embedding has no layer."""
 
 
 class GatedLinear(nn.Module):

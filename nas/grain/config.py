@@ -32,6 +32,7 @@ class GrainConfig:
         learning_rate: Highest rate of AdamW; it rises over the first tenth of the steps and falls linearly to 0.
         weight_decay: Of matrices.
         max_grad_norm: Gradients are clipped to it.
+        dropout: Whether the student's dropout is at work; a student far smaller than its teacher can do without.
         bfloat16: Whether matrix products run in bfloat16 (autocast); weights stay in float32.
         max_bad_steps: Steps whose loss or gradient is infinite or NaN are skipped; so many in a row end training.
         checkpoint_every: Steps between two checkpoints, where there is a place for them.
@@ -55,6 +56,7 @@ class GrainConfig:
     learning_rate: float = 3e-5
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
+    dropout: bool = True
     bfloat16: bool = False
     max_bad_steps: int = 10
     checkpoint_every: int = 100

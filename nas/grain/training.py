@@ -120,7 +120,7 @@ class _Run:
 
     def _set_up(self) -> None:
         """Makes the present model trainable."""
-        self._model.train().requires_grad_(True)
+        self._model.train(self._config.dropout).requires_grad_(True)
         self._optimizer = AdamW(
             parameter_groups([*self._model.parameters(), *self._hidden.parameters()], self._config.weight_decay),
             lr=self._config.learning_rate,

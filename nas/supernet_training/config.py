@@ -21,26 +21,20 @@ UNTRAINED_SPACES = ("intra_attention", "low_rank")
 """Whose sub-networks compute with matrices that gradients do not come back from: heads of another width, factors."""
 
 
-def require_trained_space(space: SpaceConfig, remedy: str) -> None:
-    """Checks that training reaches the weights that sub-networks of a space compute with.
+def require_trainable(space: SpaceConfig, sampling: "SamplingConfig", remedy: str) -> None:
+    """Checks that training reaches the weights that sub-networks of a space compute with, and can draw by their cost.
 
     Args:
         space: Of the training.
-        remedy: What to do, where it does not.
+        sampling: Of the training.
+        remedy: What to do, where it does not reach them.
 
     Raises:
-        ValueError: It does not.
+        ValueError: It does not, or a table of latencies, which holds KV groups, cannot tell sub-networks apart that
+            drop single query heads.
     """
     if space.type in UNTRAINED_SPACES:
         raise ValueError(f"a supernet is trained over spaces of whole units, got space.type {space.type!r}; {remedy}")
-
-
-def require_predictable_latency(space: SpaceConfig, sampling: "SamplingConfig") -> None:
-    """Checks that a table of latencies tells sub-networks of a space apart.
-
-    Raises:
-        ValueError: The table holds KV groups, and the space drops single query heads.
-    """
     if sampling.cost == "latency" and space.options.get("heads") == "head":
         raise ValueError(
             "sampling.cost latency is predicted from KV groups, got space.heads head, which drops query heads within "
@@ -173,8 +167,7 @@ class TrainSupernetConfig(SupernetTrainingConfig):
 
     @model_validator(mode="after")
     def _space_is_trained(self) -> Self:
-        require_trained_space(self.space, "set joint, or another that chooses whole units")
-        require_predictable_latency(self.space, self.sampling)
+        require_trainable(self.space, self.sampling, "set joint, or another that chooses whole units")
         return self
 
     def to_yaml(self) -> str:

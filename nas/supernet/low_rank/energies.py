@@ -20,7 +20,7 @@ from evaluators.inputs import Batch
 from nas.supernet.low_rank.factors import Factors
 
 Place = tuple[int, str]
-"""A layer's number and the path of a matrix in it."""
+"""A layer's number and the path of a matrix in it; FLOP's bands of the embedding stand beside, without a layer."""
 
 
 def direction_energies(

@@ -11,9 +11,9 @@ from transformers import BertConfig, BertForMaskedLM
 
 from nas.flop import FlopError, Step, flop
 from nas.flop.bands import GatedProjection, bands_at, fold_bands, put_band_gates, sizes_of_bands
-from nas.flop.layers import Place
 from nas.long_work.session import TrainingPlace
 from nas.supernet.banded_embedding import Projection, Whole
+from nas.supernet.low_rank.energies import Place
 from nas.supernet.supernet import Supernet
 from search_spaces.embedding import Band, BandWeights
 from search_spaces.low_rank import weights_saved

@@ -6,7 +6,8 @@ from torch import nn
 
 from nas.flop.budget import Multipliers, expected_share, least_share, settled_ranks, share_at
 from nas.flop.gates import SHIFT
-from nas.flop.layers import GatedLinear, Place
+from nas.flop.layers import GatedLinear
+from nas.supernet.low_rank.energies import Place
 from nas.supernet.low_rank.factors import factorise
 
 

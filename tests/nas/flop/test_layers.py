@@ -8,7 +8,8 @@ from transformers.pytorch_utils import Conv1D
 
 from evaluators.inputs import Batch
 from nas.flop.gates import soft
-from nas.flop.layers import GatedLinear, Place, fold, put_gates
+from nas.flop.layers import GatedLinear, fold, put_gates
+from nas.supernet.low_rank.energies import Place
 from nas.supernet.low_rank.stand_ins import LowRankLinear
 from nas.supernet.supernet import Supernet
 from search_spaces.sub_network import SubNetwork
