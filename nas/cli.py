@@ -451,6 +451,21 @@ def cancel(search: SearchArgument, server: ServiceOption = LOCAL_SERVICE, token:
         print(client.cancel(search)["state"])
 
 
+@app.command()
+def delete(
+    search: SearchArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    server: ServiceOption = LOCAL_SERVICE,
+    token: TokenOption = None,
+) -> None:
+    """Delete a search of the service that is over, with its trials and exports."""
+    with _client(server, token) as client:
+        if not yes:
+            name = client.get(search)["name"]
+            typer.confirm(f"Delete {name!r}, its trials and its exports? They cannot be had back.", abort=True)
+        client.delete(search)
+
+
 token_commands = typer.Typer(name="token", help="Tokens of the service.", no_args_is_help=True)
 app.add_typer(token_commands)
 

@@ -166,6 +166,10 @@ class Client:
         """Ends a search; what it has found stays."""
         return self._ask("POST", f"/v1/searches/{search_id}/cancel")
 
+    def delete(self, search_id: str) -> None:
+        """Deletes a search that is over, with what it has found and its exports."""
+        self._answer("DELETE", f"/v1/searches/{search_id}")
+
     def rerun(self, search_id: str) -> str:
         """Submits the same config again; returns the new search's id."""
         return str(self._ask("POST", f"/v1/searches/{search_id}/rerun")["id"])

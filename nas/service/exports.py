@@ -17,6 +17,7 @@ from nas.artifacts import Artifact, ArtifactStore
 from nas.service import tables
 from nas.service.database import Database
 from nas.service.queue import JobState, Lease, Queue
+from nas.service.searches import unknown as unknown_search
 
 EXPORT = "export"
 """The kind of the job that makes one."""
@@ -26,6 +27,11 @@ _DIGEST = "measurements_sha256"
 
 class UnknownExportError(LookupError):
     """There is no such export, or it is of a search that is none of the asker's."""
+
+
+def folder_of(search_id: str) -> str:
+    """Where the files of a search's exports are, among all artifacts."""
+    return f"exports/{search_id}"
 
 
 def unknown(export_id: str) -> UnknownExportError:
@@ -99,6 +105,7 @@ class Exports:
             Its id.
 
         Raises:
+            UnknownSearchError: The search was deleted meanwhile.
             ArtifactError: Where they are kept does not answer.
         """
         exports, jobs = tables.exports.c, tables.jobs.c
@@ -120,7 +127,9 @@ class Exports:
         )
         alone = select(tables.searches.c.id).where(tables.searches.c.id == search_id).with_for_update()
         with self._database.transaction() as connection:
-            connection.execute(alone)  # of two who ask at once, the second sees what the first has asked for
+            # Of two who ask at once, the second sees what the first has asked for.
+            if connection.execute(alone).one_or_none() is None:
+                raise unknown_search(search_id)  # deleted meanwhile
             if (found := connection.execute(others).scalars().first()) is not None:
                 return str(found)
             export_id = self._queue.put(connection, search_id, EXPORT, {"trial": trial, "to": to})

@@ -66,9 +66,14 @@ class SearchFiles:
         return name_of(self._search_id, name)
 
 
+def folder_of(search_id: str) -> str:
+    """Where a search's files are, among all artifacts."""
+    return f"searches/{search_id}"
+
+
 def name_of(search_id: str, name: str) -> str:
     """Of a search's file or folder among all artifacts."""
-    return f"searches/{search_id}/{name}"
+    return f"{folder_of(search_id)}/{name}"
 
 
 class KeptWeights:

@@ -1,4 +1,4 @@
-"""Searches of all owners: submitted, listed, looked at, cancelled."""
+"""Searches of all owners: submitted, listed, looked at, cancelled, deleted."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select
+from sqlalchemy import Row, and_, delete, func, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from nas.config import SearchConfig
@@ -35,6 +35,10 @@ class IdempotencyError(ValueError):
 
 class NotReadyError(ValueError):
     """The search has not found anything yet."""
+
+
+class NotOverError(ValueError):
+    """Something still works at the search."""
 
 
 def unknown(search_id: str) -> UnknownSearchError:
@@ -174,6 +178,28 @@ class Searches:
         with self._database.transaction() as connection:
             self._queue.cancel(connection, search_id, SEARCH)
 
+    def require_over(self, search_id: str) -> None:
+        """Checks that nothing waits for a worker or is at one.
+
+        Raises:
+            NotOverError: Something does or is.
+        """
+        with self._database.reading() as connection:
+            _require_over(connection, search_id)
+
+    def delete(self, search_id: str) -> None:
+        """Deletes what the database has of a search; its artifacts are for the caller to remove, before that.
+
+        Raises:
+            NotOverError: An export was asked for meanwhile.
+        """
+        mine = tables.searches.c.id == search_id
+        with self._database.transaction() as connection:
+            # Whoever asks for an export locks the row as well, so none is asked for in between.
+            connection.execute(select(tables.searches.c.id).where(mine).with_for_update())
+            _require_over(connection, search_id)
+            connection.execute(delete(tables.searches).where(mine))
+
     def trials(self, search_id: str) -> list[dict[str, Any]]:
         """The trials so far, by number, as ``Trial.to_json`` has them."""
         return self._trials(search_id, [*_MEASURED, *_KEPT])
@@ -256,7 +282,10 @@ class Searches:
         """The front, and the environment that it was found in."""
         found = tables.searches.c
         with self._database.reading() as connection:
-            row = connection.execute(select(found.front, found.environment).where(found.id == search_id)).one()
+            query = select(found.front, found.environment).where(found.id == search_id)
+            row = connection.execute(query).one_or_none()
+        if row is None:  # deleted meanwhile
+            raise unknown(search_id)
         if row.front is None:
             raise NotReadyError("A search must have measured its supernet first, but this one has not; ask later.")
         return row.front, row.environment
@@ -281,6 +310,18 @@ class Searches:
                 f"An Idempotency-Key must stand for one request, but {key!r} stands for another config; take a new one."
             )
         return str(row.id)
+
+
+def _require_over(connection: Connection, search_id: str) -> None:
+    jobs = tables.jobs.c
+    at_work = select(jobs.kind, jobs.state).where(
+        jobs.search_id == search_id, jobs.state.in_([state for state in JobState if not state.is_over])
+    )
+    if (found := connection.execute(at_work).first()) is not None:
+        raise NotOverError(
+            f"A search must be over, and its exports made, before it is deleted, but its {found.kind} is "
+            f"{found.state}; {'cancel it first' if found.kind == SEARCH else 'wait for that'}."
+        )
 
 
 def _records() -> Any:

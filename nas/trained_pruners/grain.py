@@ -25,6 +25,7 @@ class GrainPruner:
         temperature: Of the soft cross-entropy.
         hidden_weight: Of the hidden states' error.
         regularise_structure: Whether whole heads are emptied first, which is what makes models fast.
+        dropout: Whether the student's dropout is at work.
         bfloat16: Whether matrix products run in bfloat16.
         embedding_rank: At which the token embedding is factorised; None leaves it as it is.
         checkpoint_every: Steps between two checkpoints, where there is a place for them.
@@ -40,6 +41,7 @@ class GrainPruner:
     temperature: float = 8.0
     hidden_weight: float = 1.0
     regularise_structure: bool = True
+    dropout: bool = True
     bfloat16: bool = False
     embedding_rank: int | None = None
     checkpoint_every: int = 100
@@ -80,6 +82,7 @@ class GrainPruner:
             temperature=self.temperature,
             hidden_weight=self.hidden_weight,
             regularise_structure=self.regularise_structure,
+            dropout=self.dropout,
             bfloat16=self.bfloat16,
             embedding_rank=self.embedding_rank,
             max_bad_steps=self.max_bad_steps,

@@ -399,6 +399,14 @@ def test_submit_yaml_cancel_rerun_compare_and_a_restart_meanwhile(browser: Brows
     assert sorted(drawn_x) == pytest.approx(sorted(one["measurements"]["parameters"]["value"] / 1e6 for one in members))
     assert browser.path == f"/compare?ids={finished},{first}"
 
+    browser.open(f"/searches/{second}")
+    browser.click("#delete")
+    browser.driver.switch_to.alert.dismiss()
+    browser.click("#delete")
+    browser.driver.switch_to.alert.accept()
+    until(lambda: browser.path == "/", what="the list")
+    assert [one["id"] for one in client.jobs() if one["id"] in {first, second}] == [first]
+
 
 def test_every_page_fits_a_phone(browser: Browser, finished: str) -> None:
     browser.log_in()

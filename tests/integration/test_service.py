@@ -270,6 +270,10 @@ def test_the_commands_of_a_client(tmp_path: Path) -> None:
         assert_sentence(nothing, exit_code=3, says=["No trial meets parameters", "the nearest is"])
         unknown = nas("watch", "0" * 32, *server)
         assert_sentence(unknown, exit_code=2, says=["must be one that was submitted"])
+        kept = nas("delete", search_id, *server)
+        assert (kept.returncode, client.get(search_id)["state"]) == (1, "complete")  # nobody said yes
+        assert nas("delete", search_id, *server, "--yes").returncode == 0
+        assert_sentence(nas("front", search_id, *server), exit_code=2, says=["must be one that was submitted"])
         wrong = nas("submit", config, *server, "--set", "trails=3")
         assert_sentence(wrong, exit_code=2, says=["did you mean 'trials'?"])
     gone = nas("jobs", *server)

@@ -101,7 +101,9 @@ class News:
         its_job = and_(jobs.search_id == searches.id, jobs.kind == SEARCH)
         query = select(searches.num_events, jobs.state).join(tables.jobs, its_job).where(searches.id == search_id)
         with self._database.reading() as connection:
-            now = connection.execute(query).one()
+            now = connection.execute(query).one_or_none()
+        if now is None:  # deleted meanwhile
+            return Reading(events=b"", number=number, has_more=False, is_over=True)
         return Reading(
             events=b"".join(
                 format_sse_event(data_str=json.dumps(dict(event.data)), event=event.kind, id=str(event.number))

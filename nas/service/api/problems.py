@@ -23,7 +23,7 @@ from nas.results import FailedTrialError, ResultsError
 from nas.service.database import DatabaseError
 from nas.service.exports import UnknownExportError
 from nas.service.limits import RefusedError
-from nas.service.searches import IdempotencyError, NotReadyError, UnknownSearchError
+from nas.service.searches import IdempotencyError, NotOverError, NotReadyError, UnknownSearchError
 from nas.service.tokens import InvalidTokenError
 from nas.tracking.errors import TrackingError
 
@@ -76,6 +76,7 @@ KINDS: dict[type[Exception], tuple[int, str]] = {
     UnknownSearchError: (404, "search"),
     UnknownExportError: (404, "export"),
     NotReadyError: (409, "not-ready"),
+    NotOverError: (409, "not-over"),
     ReportError: (409, "not-ready"),
     RefusedError: (403, "refused"),
     TrackingError: (403, "refused"),

@@ -1,4 +1,4 @@
-"""Searches over HTTP: submit, list, look at, watch, pick from, cancel."""
+"""Searches over HTTP: submit, list, look at, watch, pick from, cancel, delete."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +15,7 @@ from nas.config_reading import validated
 from nas.front import front_record_of
 from nas.objectives import refuse_unknown_budgets
 from nas.pick import goal_within, pick
+from nas.service import exports, search_files
 from nas.service.api.access import Reader, StillValid, Submitter, Visible
 from nas.service.api.answers import Checked, Page, Search, Submitted, Trials, from_cursor, to_cursor
 from nas.service.api.budgets import Maxima, Minima, budgets
@@ -172,6 +173,18 @@ def cancel(request: Request, identity: Submitter, record: Visible) -> Search:
     if now.state is JobState.CANCELLED:  # no worker has it, to do this at its end
         remove_checkpoints(request.app.state.artifacts, record.id)
     return Search.of(now)
+
+
+@search_routes.delete("/{search_id}", status_code=204, summary="Delete it", responses=documented(404, 409))
+def delete(request: Request, identity: Submitter, record: Visible) -> None:
+    """Deletes a search that is over: its trials, front, log and events, what it trained, and its exports."""
+    del identity
+    searches, artifacts = request.app.state.searches, request.app.state.artifacts
+    searches.require_over(record.id)
+    # Files first: where their place does not answer, the search is still there to be deleted again.
+    for folder in (search_files.folder_of(record.id), exports.folder_of(record.id)):
+        artifacts.remove_below(folder)
+    searches.delete(record.id)
 
 
 async def _last_seen(

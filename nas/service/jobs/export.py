@@ -10,7 +10,7 @@ from nas.config import SearchConfig
 from nas.export.bundle import export_bundle, pack
 from nas.new_run import write_run
 from nas.recovered import is_recovered
-from nas.service.exports import Exports
+from nas.service.exports import Exports, folder_of
 from nas.service.jobs.base import Work
 from nas.service.jobs.supernet import require_supernet
 from nas.service.search_files import KeptWeights, SearchFiles
@@ -47,7 +47,7 @@ def export_trial(work: Work) -> None:
         folder, archive = Path(scratch) / "model", Path(scratch) / "model.zip"
         export_bundle(run, export.trial, target=export.to, folder=folder, console=Console(stderr=True))
         pack(folder, archive)
-        name = f"exports/{export.search_id}/{export.id}/{file_name(config.name, export.trial)}"
+        name = f"{folder_of(export.search_id)}/{export.id}/{file_name(config.name, export.trial)}"
         artifact = artifacts.publish(archive, name)
     with work.queue.guarded(work.lease) as connection:
         exports.complete(connection, work.lease, artifact, digest=digest)

@@ -84,14 +84,23 @@ def test_training_brings_the_student_nearer_to_its_teacher() -> None:
     assert trained < 0.5 * untrained
 
 
+def test_dropout_is_left_out_on_demand() -> None:
+    supernet = small_weights("gpt2")
+    _, with_dropout = grain(supernet, BATCHES, settings())
+    _, without = grain(supernet, BATCHES, settings(dropout=False))
+    for module in supernet.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    _, expected = grain(supernet, BATCHES, settings())
+    for key, parameter in expected.parameters.items():
+        torch.testing.assert_close(without.parameters[key], parameter)
+    assert any(not torch.equal(with_dropout.parameters[key], one) for key, one in expected.parameters.items())
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_the_extracted_model_trains_on_as_the_gated_one_would(name: str) -> None:
     supernet = small_weights(name)
-    with torch.no_grad():
-        for module in supernet.model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-    config = settings(num_steps=30, prune_from=0.1, prune_until=0.2)
+    config = settings(num_steps=30, prune_from=0.1, prune_until=0.2, dropout=False)
     models = []
     for cut_out in (True, False):
         torch.manual_seed(0)

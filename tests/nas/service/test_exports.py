@@ -13,8 +13,8 @@ from nas.service.events import Events
 from nas.service.exports import EXPORT, Exports, UnknownExportError
 from nas.service.jobs.export import file_name
 from nas.service.queue import JobState, Queue
-from nas.service.searches import Searches
-from tests.nas.service.searching import ARTIFACTS, FILE, begin, claimed, exported, search_with, submitted
+from nas.service.searches import Searches, UnknownSearchError
+from tests.nas.service.searching import ARTIFACTS, FILE, begin, claimed, exported, finished, search_with, submitted
 from tests.nas.test_search import Bench
 
 STORE = ArtifactStore(ARTIFACTS)
@@ -40,6 +40,13 @@ def test_an_export_waits_until_a_worker_has_published_it(database: Database) -> 
     ]
     assert told == [(EXPORT, export_id, state) for state in ("queued", "running", "complete")]
     assert Searches(database, queue).get(search_id).state is JobState.QUEUED
+
+
+def test_nothing_is_exported_of_a_search_that_is_deleted_meanwhile(database: Database) -> None:
+    queue, search_id = Queue(database), finished(database)
+    Searches(database, queue).delete(search_id)
+    with pytest.raises(UnknownSearchError, match="must be one that was submitted"):
+        Exports(database, queue).ask(search_id, trial=1, to="huggingface", artifacts=STORE)
 
 
 def test_of_many_who_ask_at_once_all_get_the_same_export(database: Database) -> None:

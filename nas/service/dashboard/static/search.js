@@ -76,6 +76,7 @@ async function loadSearch() {
   byId("progress").value = progressOf(search) ?? 0;
   byId("cancel").hidden = !may || isOver(search.state);
   byId("rerun").hidden = !may;
+  byId("delete").hidden = !may || !isOver(search.state);
   byId("compare").hidden = false;
   byId("compare").href = `/compare?ids=${id}`;
   byId("reason").hidden = !search.reason;
@@ -330,6 +331,16 @@ byId("rerun").addEventListener("click", () =>
     location.assign(`/searches/${made.id}`);
   }),
 );
+
+byId("delete").addEventListener("click", async () => {
+  if (!confirm(`Delete “${search.name}”, its trials and its exports? They cannot be had back.`)) return;
+  try {
+    await ask(searchPath(id), { method: "DELETE" });
+    location.assign("/");
+  } catch (error) {
+    problem(byId("problem"), error);
+  }
+});
 
 async function act(what) {
   try {

@@ -10,6 +10,8 @@ from sqlalchemy import event
 from nas.service.api.news import News, Reading
 from nas.service.database import Database
 from nas.service.events import Events
+from nas.service.queue import Queue
+from nas.service.searches import Searches
 from tests.nas.service.api.test_app import sent
 from tests.nas.service.searching import finished, submitted
 
@@ -41,6 +43,13 @@ def test_those_who_ask_at_once_share_one_reading(database: Database, statements:
     stored = Events(database).after(search_id, 2)
     assert sent(readings[0].events.decode()) == [(str(one.number), one.kind) for one in stored]
     assert (readings[0].number, readings[0].has_more, readings[0].is_over) == (stored[-1].number, False, True)
+
+
+def test_nothing_follows_in_a_search_that_is_deleted_meanwhile(database: Database) -> None:
+    search_id = finished(database)
+    Searches(database, Queue(database)).delete(search_id)
+    reading = asyncio.run(News(database).read(search_id, 2))
+    assert (reading.events, reading.number, reading.has_more, reading.is_over) == (b"", 2, False, True)
 
 
 def test_a_reading_later_is_a_new_one(database: Database) -> None:
