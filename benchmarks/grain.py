@@ -47,6 +47,8 @@ def main() -> None:
     parser.add_argument("--densities", nargs="+", type=float, default=[0.2, 0.1, 0.05])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--prune-from", type=float, default=0.2, help="share of the steps before anything leaves")
+    parser.add_argument("--prune-until", type=float, default=0.4, help="share of the steps until nothing does any more")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--smoothing", type=float, default=0.998)
@@ -105,6 +107,8 @@ def measure(
     config = GrainConfig(
         density=density,
         num_steps=options.steps,
+        prune_from=options.prune_from,
+        prune_until=options.prune_until,
         learning_rate=options.learning_rate,
         smoothing=options.smoothing,
         temperature=options.temperature,
