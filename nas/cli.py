@@ -462,7 +462,8 @@ def delete(
     with _client(server, token) as client:
         if not yes:
             name = client.get(search)["name"]
-            typer.confirm(f"Delete {name!r}, its trials and its exports? They cannot be had back.", abort=True)
+            question = f"Delete {name!r}, its trials and its exports? They cannot be had back (--yes does not ask)."
+            typer.confirm(question, abort=True, err=True)
         client.delete(search)
 
 

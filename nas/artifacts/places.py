@@ -79,8 +79,9 @@ class _Folder:
         (self._root / path).unlink(missing_ok=True)
 
     def remove_below(self, path: str) -> None:
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self._root / path)
+        while (folder := self._root / path).exists():
+            with suppress(FileNotFoundError):  # somebody else removes there, too, and was faster with one of the files
+                shutil.rmtree(folder)
 
     def remove_older(self, path: str, moment_s: float) -> None:
         for file in (self._root / path).glob("*"):

@@ -125,11 +125,12 @@ class Exports:
             jobs.state.in_([JobState.QUEUED, JobState.RUNNING, JobState.COMPLETE]),
             exports.id.not_in([one.id for one in made]),
         )
-        alone = select(tables.searches.c.id).where(tables.searches.c.id == search_id).with_for_update()
+        has_front = tables.searches.c.front.is_not(None)
+        alone = select(has_front).where(tables.searches.c.id == search_id).with_for_update()
         with self._database.transaction() as connection:
             # Of two who ask at once, the second sees what the first has asked for.
-            if connection.execute(alone).one_or_none() is None:
-                raise unknown_search(search_id)  # deleted meanwhile
+            if not connection.execute(alone).scalar_one_or_none():
+                raise unknown_search(search_id)  # deleted meanwhile, or about to be
             if (found := connection.execute(others).scalars().first()) is not None:
                 return str(found)
             export_id = self._queue.put(connection, search_id, EXPORT, {"trial": trial, "to": to})

@@ -1,7 +1,7 @@
 """What a search has made that takes long to make again: files among the artifacts, since workers share no folder.
 
-Below ``searches/SEARCH_ID/`` lie the weights that sub-networks were trained to, ``weights/KEY-KIND.safetensors``, for
-as long as the place keeps them, like exports; and while a training goes on its checkpoint, ``checkpoints/NAME.pt``.
+Below ``searches/SEARCH_ID/`` lie the weights that sub-networks were trained to, ``weights/KEY-KIND.safetensors``, until
+the search is deleted, like exports; and while a training goes on its checkpoint, ``checkpoints/NAME.pt``.
 """
 
 import logging

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, insert, or_, select
+from sqlalchemy import Row, and_, delete, func, insert, null, or_, select, update
 from sqlalchemy.engine import Connection
 
 from nas.config import SearchConfig
@@ -127,8 +127,10 @@ class Searches:
             "request_sha256": request_sha256,
         }
         with self._database.transaction() as connection:
-            if not self._insert(connection, row):
-                return self._submitted_before(connection, owner, str(idempotency_key), request_sha256)
+            while not self._insert(connection, row):
+                before = self._submitted_before(connection, owner, str(idempotency_key), request_sha256)
+                if before is not None:  # else it has been deleted in between
+                    return before
             self._queue.put(connection, search_id, SEARCH, {})
         return search_id
 
@@ -178,27 +180,26 @@ class Searches:
         with self._database.transaction() as connection:
             self._queue.cancel(connection, search_id, SEARCH)
 
-    def require_over(self, search_id: str) -> None:
-        """Checks that nothing waits for a worker or is at one.
+    def withdraw(self, search_id: str) -> None:
+        """Takes a search's front back, after which nothing of it is exported any more: the first step to delete it.
+
+        Its files are removed next, by the caller, and then the rest. Where they cannot be, the search is there to be
+        deleted again.
 
         Raises:
-            NotOverError: Something does or is.
-        """
-        with self._database.reading() as connection:
-            _require_over(connection, search_id)
-
-    def delete(self, search_id: str) -> None:
-        """Deletes what the database has of a search; its artifacts are for the caller to remove, before that.
-
-        Raises:
-            NotOverError: An export was asked for meanwhile.
+            NotOverError: Something of it waits for a worker or is at one.
         """
         mine = tables.searches.c.id == search_id
         with self._database.transaction() as connection:
-            # Whoever asks for an export locks the row as well, so none is asked for in between.
+            # Whoever asks for an export locks the row as well: it is asked for before this, or refused after it.
             connection.execute(select(tables.searches.c.id).where(mine).with_for_update())
             _require_over(connection, search_id)
-            connection.execute(delete(tables.searches).where(mine))
+            connection.execute(update(tables.searches).where(mine).values(front=null()))
+
+    def delete(self, search_id: str) -> None:
+        """Deletes all that the database has of a search that was withdrawn."""
+        with self._database.transaction() as connection:
+            connection.execute(delete(tables.searches).where(tables.searches.c.id == search_id))
 
     def trials(self, search_id: str) -> list[dict[str, Any]]:
         """The trials so far, by number, as ``Trial.to_json`` has them."""
@@ -209,18 +210,24 @@ class Searches:
 
         Raises:
             NotReadyError: Its first two trials are not done.
+            UnknownSearchError: It was deleted meanwhile.
         """
         front = self.front(search_id)
-        outcomes = (Outcome.from_json(row) for row in self._trials(search_id, _MEASURED))
+        outcomes = (Outcome.from_json(row) for row in self._trials_of_front(search_id, _MEASURED))
         return Standing(trials=tuple(outcomes), goal=goal_of(front), record=front)
 
     def described(self, search_id: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         """Trials in this order, as ``Trial.to_json`` has them: with their sub-networks, which are read now.
 
         Their measurements are those that were read before, even where they have been replaced since.
+
+        Raises:
+            UnknownSearchError: It was deleted meanwhile.
         """
         rows = self._trials(search_id, ("number", *_KEPT), numbers=[one.number for one in outcomes])
         kept = {row["number"]: row for row in rows}
+        if len(kept) < len({one.number for one in outcomes}):  # deleted meanwhile
+            raise unknown(search_id)
         return [{**one.record, **kept[one.number]} for one in outcomes]
 
     def results(self, search_id: str) -> Results:
@@ -228,16 +235,19 @@ class Searches:
 
         Raises:
             NotReadyError: Its first two trials are not done.
+            UnknownSearchError: It was deleted meanwhile.
         """
         front, environment = self._front(search_id)
         shape = shape_from_record(environment["supernet"])
-        return results_of(shape, [Trial.from_json(trial, shape) for trial in self.trials(search_id)], front)
+        trials = self._trials_of_front(search_id, [*_MEASURED, *_KEPT])
+        return results_of(shape, [Trial.from_json(trial, shape) for trial in trials], front)
 
     def front(self, search_id: str) -> Mapping[str, Any]:
         """The front so far, as its worker has written it; the trials need not be read for that.
 
         Raises:
             NotReadyError: Its first two trials are not done.
+            UnknownSearchError: It was deleted meanwhile.
         """
         return self._front(search_id)[0]
 
@@ -278,6 +288,16 @@ class Searches:
         with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(query.order_by(trials.number)).mappings()]
 
+    def _trials_of_front(self, search_id: str, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Some columns of all trials of a search that has a front, and so has trials.
+
+        Raises:
+            UnknownSearchError: It was deleted meanwhile.
+        """
+        if not (found := self._trials(search_id, names)):
+            raise unknown(search_id)
+        return found
+
     def _front(self, search_id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The front, and the environment that it was found in."""
         found = tables.searches.c
@@ -300,11 +320,13 @@ class Searches:
         )
         return added.one_or_none() is not None
 
-    def _submitted_before(self, connection: Connection, owner: str, key: str, request_sha256: str) -> str:
+    def _submitted_before(self, connection: Connection, owner: str, key: str, request_sha256: str) -> str | None:
         found = tables.searches.c
         row = connection.execute(
             select(found.id, found.request_sha256).where(found.owner == owner, found.idempotency_key == key)
-        ).one()
+        ).one_or_none()
+        if row is None:
+            return None
         if row.request_sha256 != request_sha256:
             raise IdempotencyError(
                 f"An Idempotency-Key must stand for one request, but {key!r} stands for another config; take a new one."
@@ -314,9 +336,8 @@ class Searches:
 
 def _require_over(connection: Connection, search_id: str) -> None:
     jobs = tables.jobs.c
-    at_work = select(jobs.kind, jobs.state).where(
-        jobs.search_id == search_id, jobs.state.in_([state for state in JobState if not state.is_over])
-    )
+    going_on = jobs.state.in_([state for state in JobState if not state.is_over])
+    at_work = select(jobs.kind, jobs.state).where(jobs.search_id == search_id, going_on).order_by(jobs.created_at)
     if (found := connection.execute(at_work).first()) is not None:
         raise NotOverError(
             f"A search must be over, and its exports made, before it is deleted, but its {found.kind} is "

@@ -180,8 +180,7 @@ def delete(request: Request, identity: Submitter, record: Visible) -> None:
     """Deletes a search that is over: its trials, front, log and events, what it trained, and its exports."""
     del identity
     searches, artifacts = request.app.state.searches, request.app.state.artifacts
-    searches.require_over(record.id)
-    # Files first: where their place does not answer, the search is still there to be deleted again.
+    searches.withdraw(record.id)
     for folder in (search_files.folder_of(record.id), exports.folder_of(record.id)):
         artifacts.remove_below(folder)
     searches.delete(record.id)

@@ -90,6 +90,28 @@ def test_what_was_taken_back_is_gone_and_nothing_else(store: ArtifactStore, tmp_
             remove("../s")
 
 
+def test_a_folder_goes_whole_where_somebody_else_removes_from_it_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rmtree gives up at the first file that is gone before it comes to it."""
+    store, file = ArtifactStore(str(tmp_path / "root")), tmp_path / "file"
+    file.touch()
+    for name in ("checkpoints/a.pt", "checkpoints/b.pt", "weights/c.safetensors"):
+        store.publish(file, f"searches/1/{name}")
+    unlink, removed = os.unlink, list[str]()
+
+    def racing(path: Any, **where: Any) -> None:
+        unlink(path, **where)
+        if not removed:
+            removed.append(str(path))
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "unlink", racing)
+    store.remove_below("searches/1")
+    assert removed
+    assert not (tmp_path / "root" / "searches" / "1").exists()
+
+
 def test_what_a_killed_upload_left_goes_when_it_is_old(store: ArtifactStore, tmp_path: Path) -> None:
     store.remove_left()  # from a place that is not there yet
     store.publish(new_file(tmp_path, b"content"), "a/b")

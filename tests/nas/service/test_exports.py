@@ -13,7 +13,7 @@ from nas.service.events import Events
 from nas.service.exports import EXPORT, Exports, UnknownExportError
 from nas.service.jobs.export import file_name
 from nas.service.queue import JobState, Queue
-from nas.service.searches import Searches, UnknownSearchError
+from nas.service.searches import SEARCH, Searches, UnknownSearchError
 from tests.nas.service.searching import ARTIFACTS, FILE, begin, claimed, exported, finished, search_with, submitted
 from tests.nas.test_search import Bench
 
@@ -21,7 +21,7 @@ STORE = ArtifactStore(ARTIFACTS)
 
 
 def test_an_export_waits_until_a_worker_has_published_it(database: Database) -> None:
-    queue, search_id = Queue(database), submitted(database, owner="ada")
+    queue, search_id = Queue(database), finished(database, owner="ada")
     exports = Exports(database, queue)
     export_id = exports.ask(search_id, trial=1, to="huggingface", artifacts=STORE)
     waiting = exports.get(export_id)
@@ -36,21 +36,25 @@ def test_an_export_waits_until_a_worker_has_published_it(database: Database) -> 
     made = exports.get(export_id)
     assert (made.state, made.file_name, made.num_bytes) == (JobState.COMPLETE, "model.zip", len(FILE))
     told = [
-        (event.data["job"], event.data["id"], event.data["state"]) for event in Events(database).after(search_id, 1)
+        (event.data["job"], event.data["id"], event.data["state"])
+        for event in Events(database).after(search_id, 0, kind="state")
+        if event.data["job"] != SEARCH
     ]
     assert told == [(EXPORT, export_id, state) for state in ("queued", "running", "complete")]
-    assert Searches(database, queue).get(search_id).state is JobState.QUEUED
+    assert Searches(database, queue).get(search_id).state is JobState.COMPLETE
 
 
 def test_nothing_is_exported_of_a_search_that_is_deleted_meanwhile(database: Database) -> None:
     queue, search_id = Queue(database), finished(database)
-    Searches(database, queue).delete(search_id)
-    with pytest.raises(UnknownSearchError, match="must be one that was submitted"):
-        Exports(database, queue).ask(search_id, trial=1, to="huggingface", artifacts=STORE)
+    searches, exports = Searches(database, queue), Exports(database, queue)
+    for step in (searches.withdraw, searches.delete):
+        step(search_id)
+        with pytest.raises(UnknownSearchError, match="must be one that was submitted"):
+            exports.ask(search_id, trial=1, to="huggingface", artifacts=STORE)
 
 
 def test_of_many_who_ask_at_once_all_get_the_same_export(database: Database) -> None:
-    search_id = submitted(database)
+    search_id = finished(database)
     exports = Exports(database, Queue(database))
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda _: exports.ask(search_id, trial=2, to="huggingface", artifacts=STORE), range(24)))
@@ -60,7 +64,7 @@ def test_of_many_who_ask_at_once_all_get_the_same_export(database: Database) -> 
 
 
 def test_an_export_that_failed_is_made_anew(database: Database) -> None:
-    queue, search_id = Queue(database), submitted(database)
+    queue, search_id = Queue(database), finished(database)
     exports = Exports(database, queue)
     first = exports.ask(search_id, trial=1, to="huggingface", artifacts=STORE)
     lease = queue.claim("a test", [EXPORT])
@@ -92,7 +96,7 @@ def test_an_export_is_made_anew_where_its_trial_has_changed_since(database: Data
 
 
 def test_an_export_is_made_anew_where_its_file_is_gone(database: Database) -> None:
-    search_id = submitted(database)
+    search_id = finished(database)
     first = exported(database, search_id, trial=2)
     name = Exports(database, Queue(database)).get(first).artifact
     assert name is not None

@@ -1,5 +1,6 @@
 """What is read of a search without its sub-networks is what the whole of it says."""
 
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -11,8 +12,9 @@ from nas.results import FailedTrialError, ResultsError
 from nas.service import tables
 from nas.service.database import Database
 from nas.service.queue import Queue
-from nas.service.searches import NotReadyError, Searches
+from nas.service.searches import NotReadyError, Searches, UnknownSearchError
 from tests.nas.service.searching import fail, finished, submitted
+from tests.nas.test_search import Bench
 
 BUDGETS: list[list[tuple[Literal["max", "min"], str]]] = [
     [],
@@ -89,3 +91,34 @@ def test_names_that_json_escapes_are_budgets_too(database: Database) -> None:
             measured = {**row.measurements, odd: {"value": 10.0 + row.number, "unit": "bytes", "n": 1}}
             connection.execute(update(tables.trials).where(columns.number == row.number).values(measurements=measured))
     assert pick(searches.standing(search_id), budgets=[("max", f"{odd}=10")]).number == 0
+
+
+def test_of_a_search_that_is_deleted_between_two_readings_nothing_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search_id, searches = finished(database), searches_of(database)
+    front, standing = searches._front(search_id), searches.standing(search_id)
+    searches.delete(search_id)
+    with pytest.raises(UnknownSearchError):
+        searches.described(search_id, standing.trials)
+    with pytest.raises(UnknownSearchError):
+        searches.front(search_id)
+    monkeypatch.setattr(searches, "_front", lambda _: front)  # which was read just before
+    for read in (searches.standing, searches.results):
+        with pytest.raises(UnknownSearchError):
+            read(search_id)
+
+
+def test_a_key_is_free_again_once_its_search_is_deleted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches, config = searches_of(database), Bench(Path()).config
+    first = searches.submit(config, owner="ada", idempotency_key="once")
+    assert searches.submit(config, owner="ada", idempotency_key="once") == first
+    # As where it is deleted after it was found in the way, before it is looked for.
+    answers = iter([False])
+    insert = searches._insert
+    monkeypatch.setattr(searches, "_insert", lambda *row: next(answers, None) is None and insert(*row))
+    searches.cancel(first)
+    searches.delete(first)
+    second = searches.submit(config, owner="ada", idempotency_key="once")
+    assert second != first
+    assert searches.get(second).name == config.name

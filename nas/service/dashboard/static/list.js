@@ -42,6 +42,7 @@ function show(searches, hasMore) {
   byId("list-card").hidden = !searches.length;
   showRows(searches);
   byId("more").hidden = !hasMore;
+  if (!hasMore && !isFiltered) forgetAllBut(new Set(searches.map((search) => search.id)));
   const busy = searches.filter((search) => !isOver(search.state)).length;
   const count = `${hasMore ? "The newest " : ""}${plural(searches.length, "search", "searches")}`;
   const summary = searches.length ? `${count}, ${busy || "none"} under way.` : isFiltered ? "None of these." : "";
@@ -96,6 +97,11 @@ function progress(search) {
   if (share === null) return [text];
   const bar = element("progress", { max: 1, value: share, "aria-label": `Trials of ${search.name}` });
   return [bar, element("span", { class: "faint" }, text)];
+}
+
+// What was chosen, and has been deleted since.
+function forgetAllBut(ids) {
+  for (const id of chosen) if (!ids.has(id)) chosen.delete(id);
 }
 
 function showCompare() {

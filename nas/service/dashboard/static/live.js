@@ -6,7 +6,8 @@ import { isOver } from "./format.js";
 const KINDS = ["state", "trial", "front", "log"];
 const RETRY_S = 2;
 
-// ``onEvent(kind, data, number)`` for each, ``onStatus(isConnected)`` when that changes.
+// ``onEvent(kind, data, number)`` for each, ``onStatus(isConnected)`` when that changes. Where the search is not there any
+// more it is said to be connected, and whoever looks then is told.
 export function follow(id, after, { onEvent, onStatus }) {
   let last = after;
   let source = null;
@@ -41,7 +42,9 @@ export function follow(id, after, { onEvent, onStatus }) {
         if (!closed) open();
         return;
       } catch (error) {
-        if (!error.isUnreachable && error.status < 500) throw error;
+        if (error.isUnreachable || error.status >= 500) continue;
+        close();
+        onStatus(true);
       }
     }
   }
