@@ -18,6 +18,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from split_squad import num_questions
+
 WINDOW = 110
 """Words of a stretch of text, which fit 192 tokens together with a question."""
 Paragraph = dict[str, Any]
@@ -48,9 +50,9 @@ def main() -> None:
         ],
         "text": [asked(text, [cloze(text, rng)]) for text in rng.sample(windows, min(options.windows, len(windows)))],
     }
-    for name, part in parts.items():
-        print(f"{name}: {sum(len(one['qas']) for one in part)} questions")
     articles = [{"title": name, "paragraphs": [one for one in part if one["qas"]]} for name, part in parts.items()]
+    for article in articles:
+        print(f"{article['title']}: {num_questions(article)} questions")
     options.out.write_text(json.dumps({"data": articles}), encoding="utf-8")
 
 

@@ -79,7 +79,8 @@ class _Folder:
         (self._root / path).unlink(missing_ok=True)
 
     def remove_below(self, path: str) -> None:
-        while (folder := self._root / path).exists():
+        folder = self._root / path
+        while folder.exists():
             with suppress(FileNotFoundError):  # somebody else removes there, too, and was faster with one of the files
                 shutil.rmtree(folder)
 

@@ -13,6 +13,7 @@ like its weights, which computes the same and takes a fraction of the time; ever
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -136,9 +137,7 @@ class _Run:
         config, rate = self._config, self._rate()
         torch.manual_seed(step_seed(config.seed, self.step))  # dropout
         batch = batch.unlabelled.to(self._teacher.device)
-        cross_entropy, hidden = (
-            self._learn(batch) if self._student is None else self._learn_and_score(batch, self._student)
-        )
+        cross_entropy, hidden = self._learn(batch)
         norm = float(nn.utils.clip_grad_norm_(self._trained(), config.max_grad_norm))
         is_good = math.isfinite(cross_entropy) and math.isfinite(hidden) and math.isfinite(norm)
         if is_good:
@@ -171,22 +170,18 @@ class _Run:
                 f"gradient {norm:.4g}); lower learning_rate, or set bfloat16 to false."
             )
 
-    def _learn_and_score(self, batch: Batch, student: Supernet) -> tuple[float, float]:
-        """Gradients of both losses, with scores from the first alone."""
-        with gated(student, self._units) as gates:
+    def _learn(self, batch: Batch) -> tuple[float, float]:
+        """Gradients of both losses; while there are gates, scores from the first alone."""
+        with nullcontext() if self._student is None else gated(self._student, self._units) as gates:
             cross_entropy, hidden = self._losses(batch)
-            self._take_scores(gates.scores(cross_entropy, self._units.shape))
+            if gates is not None:
+                self._take_scores(gates.scores(cross_entropy, self._units.shape))
             (cross_entropy + hidden).backward()
         return float(cross_entropy.detach()), float(hidden.detach())
 
     def _take_scores(self, new: UnitScores) -> None:
         if all(np.isfinite(one).all() for one in (new.queries_LKU, new.values_LKD, new.neurons_LN)):
             self._scores = self._scores.smoothed(new, self._config.smoothing)
-
-    def _learn(self, batch: Batch) -> tuple[float, float]:
-        cross_entropy, hidden = self._losses(batch)
-        (cross_entropy + hidden).backward()
-        return float(cross_entropy.detach()), float(hidden.detach())
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         named: dict[str, Any] = {**batch.inputs, "output_hidden_states": True}
