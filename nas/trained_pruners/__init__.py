@@ -55,8 +55,11 @@ def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     defaults: dict[str, Any] = asdict(pruner) if is_dataclass(pruner) and not isinstance(pruner, type) else {}
     for option, value in options.items():
         if option not in defaults:
+            likely = difflib.get_close_matches(str(option), defaults, n=1, cutoff=0.0)
+            remedy = f"try {likely[0]!r}" if likely else "remove it"
             raise PrunerInputError(
-                f"An option of the pruner {name} must be one of {', '.join(defaults) or 'none'}, got {option!r}."
+                f"An option of the pruner {name} must be one of {', '.join(defaults) or 'none'}, got {option!r}; "
+                f"{remedy}."
             )
         default = defaults[option]
         if default is None:
@@ -65,7 +68,8 @@ def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         kinds = (int, float) if isinstance(default, float) else (type(default),)
         if not isinstance(value, kinds) or isinstance(value, bool) is not isinstance(default, bool):
             raise PrunerInputError(
-                f"The option {option} of the pruner {name} must be like its default {default!r}, got {value!r}."
+                f"The option {option} of the pruner {name} must be like its default {default!r}, got {value!r}; "
+                f"give such a value, or remove {option}."
             )
     if options:
         replace(pruner, **options)  # type: ignore[type-var]  # which checks ranges
@@ -76,7 +80,8 @@ def _require_count_or_nothing(name: str, option: str, value: Any) -> None:
     """What a default of nothing stands for in all pruners: a whole number, or nothing."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise PrunerInputError(
-            f"The option {option} of the pruner {name} must be a whole number or null, got {value!r}."
+            f"The option {option} of the pruner {name} must be a whole number or null, got {value!r}; give one of "
+            "these."
         )
 
 

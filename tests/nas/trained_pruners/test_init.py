@@ -30,7 +30,7 @@ def test_defaults_fill_what_is_not_given() -> None:
     ("name", "options", "problem"),
     [
         ("gran", {}, "Options go to pruners that train, grain, flop, got 'gran'; try 'grain'"),
-        ("grain", {"step": 1}, "An option of the pruner grain must be one of steps, .*, got 'step'"),
+        ("grain", {"step": 1}, "An option of the pruner grain must be one of steps, .*, got 'step'; try 'steps'"),
         ("flop", {"steps": "many"}, "The option steps of the pruner flop must be like its default 500, got 'many'"),
         ("flop", {"steps": True}, "must be like its default 500, got True"),
         ("grain", {"bfloat16": 1}, "must be like its default False, got 1"),
@@ -47,13 +47,17 @@ def test_defaults_fill_what_is_not_given() -> None:
         ("flop", {"steps": 0}, "option steps of the pruner flop must be at least 10, got 0; raise it"),
         ("flop", {"learning_rate": 0.0}, r"learning_rate of the pruner flop must be a finite number above 0, got 0\.0"),
         ("flop", {"mixed_precision": "foo"}, "of the pruner flop must be one of no, bf16, fp16, got 'foo'; choose one"),
-        ("flop", {"tensorboard": "on"}, "must be like its default False, got 'on'"),
+        (
+            "flop",
+            {"tensorboard": "on"},
+            "must be like its default False, got 'on'; give such a value, or remove tensorboard",
+        ),
         (
             "grain",
             {"embedding_rank": 1.5},
             "pruner grain must be a whole number or null, got 1.5",
         ),
-        ("grain", {"embedding_rank": True}, "must be a whole number or null, got True"),
+        ("grain", {"embedding_rank": True}, "must be a whole number or null, got True; give one of these"),
     ],
 )
 def test_what_is_no_option_is_refused(name: str, options: dict[str, Any], problem: str) -> None:
